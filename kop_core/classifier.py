@@ -1,0 +1,124 @@
+"""A model folder becomes a function from radiographs to predictions."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from kop_core import model_store, networks, radiographs
+from kop_core.classes import CLASS_NAMES
+from kop_core.errors import ExplanationError, ModelError
+from kop_core.explanation import Explainer, Influence
+from kop_core.model_store import Model
+from kop_core.radiographs import Radiograph
+from kop_core.radiographs.preparation import from_config
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model says of one radiograph.
+
+    Attributes:
+        file: the radiograph's name.
+        probabilities: by class name, in the order of the classes, summing to 1.
+        model: id of the model.
+        version: which weights it has.
+        calibrated: whether the probabilities were calibrated; if not, they are scores.
+        cautions: sentences on what may make this worth less.
+        influence: a map of influence, if one was asked for.
+    """
+
+    file: str
+    probabilities: dict[str, float]
+    model: str
+    version: str
+    calibrated: bool
+    cautions: tuple[str, ...] = ()
+    influence: Influence | None = None
+
+    @property
+    def class_name(self) -> str:
+        """The class with the largest probability."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+
+class Classifier:
+    """One model, loaded. It may be used from several threads."""
+
+    def __init__(self, model: Model) -> None:
+        """Verify a model's folder and load it.
+
+        Raises:
+            ModelError: if a file is missing, altered or does not fit the network.
+        """
+        import tensorflow as tf
+
+        model_store.verify(model)
+        self.model = model
+        self.preparation = from_config(model.card["preparation"])
+        network = networks.get(model.card["network"])
+        try:
+            keras_model = networks.load(
+                network.name, model.card["options"], model.folder / model_store.WEIGHTS
+            )
+        except Exception as error:  # h5py and Keras raise anything at all on a wrong file
+            raise ModelError(
+                f"The weights of the model {model.id} do not fit the network {network.name}. "
+                "Restore the folder from where it came."
+            ) from error
+        self._explainer = Explainer(keras_model, network.explain_layer)
+        self._lock = threading.Lock()
+        signature = [tf.TensorSpec((1, *self.preparation.shape), tf.float32)]
+
+        @tf.function(input_signature=signature)
+        def forward(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            features = self._explainer.trunk(inputs, training=False)
+            return features, tf.nn.softmax(self._explainer.head(features, training=False))
+
+        self._forward = forward
+
+    def classify(
+        self, radiograph: Radiograph, explain: str | None = None, class_name: str | None = None
+    ) -> Prediction:
+        """Classify one radiograph.
+
+        Args:
+            radiograph: what was read.
+            explain: name of a method of :data:`kop_core.explanation.METHODS`, or ``None``.
+            class_name: the class to explain; by default the predicted one.
+
+        Raises:
+            WrongBodyPart: if the file's header says that it shows no knee.
+            ExplanationError: for an unknown method or class.
+        """
+        import tensorflow as tf
+
+        if class_name is not None and class_name not in CLASS_NAMES:
+            raise ExplanationError(f"There is no class {class_name!r}: {', '.join(CLASS_NAMES)}.")
+        radiographs.require_knee(radiograph)
+        prepared = radiographs.prepare(radiograph, self.preparation)
+        inputs = tf.constant(prepared[np.newaxis])
+        features, outputs = self._forward(inputs)
+        values = np.asarray(outputs[0], dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise ModelError(f"The model {self.model.id} gave no number for {radiograph.name}.")
+        values /= values.sum()
+        probabilities = dict(zip(CLASS_NAMES, values.tolist()))
+        influence = None
+        if explain is not None:
+            chosen = class_name or CLASS_NAMES[int(values.argmax())]
+            with self._lock:  # tf-keras-vis keeps state between calls
+                influence = self._explainer.explain(
+                    explain, CLASS_NAMES.index(chosen), chosen, inputs, features
+                )
+        return Prediction(
+            file=radiograph.name,
+            probabilities=probabilities,
+            model=self.model.id,
+            version=self.model.version,
+            calibrated=self.model.card.get("calibration") is not None,
+            cautions=radiographs.cautions(radiograph, self.preparation),
+            influence=influence,
+        )

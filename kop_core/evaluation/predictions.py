@@ -1,0 +1,96 @@
+"""``predictions.csv``, the currency of evaluation: one row a test image."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kop_core.classes import CLASS_NAMES
+from kop_core.errors import DataSetError
+
+COLUMNS = ("file", "radiograph", "true", *(f"p_{name}" for name in CLASS_NAMES))
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a model said of each test image.
+
+    Attributes:
+        files: names of the images.
+        radiographs: which radiograph each shows, ``""`` where unknown.
+        true: index of the true class, int, shape (images,).
+        probabilities: float64, shape (images, classes), rows sum to 1.
+    """
+
+    files: tuple[str, ...]
+    radiographs: tuple[str, ...]
+    true: np.ndarray
+    probabilities: np.ndarray
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """Index of the class with the largest probability, shape (images,)."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Number of the radiograph that each image shows; an unknown one stands alone."""
+        keys = [r or f"file:{f}" for r, f in zip(self.radiographs, self.files)]
+        return np.unique(keys, return_inverse=True)[1]
+
+    @property
+    def by_radiograph(self) -> bool:
+        """Whether it is known of every image which radiograph it shows."""
+        return all(self.radiographs)
+
+    def write(self, path: Path) -> None:
+        """Write the table; six decimals keep every row's sum at 1 within 3e-6."""
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            rows = csv.writer(stream)
+            rows.writerow(COLUMNS)
+            for file, radiograph, true, p in zip(
+                self.files, self.radiographs, self.true, self.probabilities
+            ):
+                rows.writerow([file, radiograph, CLASS_NAMES[true], *(f"{v:.6f}" for v in p)])
+
+    @classmethod
+    def read(cls, path: Path) -> Predictions:
+        """Read a table of predictions.
+
+        Raises:
+            DataSetError: naming the line, if a column, class or probability is wrong.
+        """
+        files, radiographs, true, probabilities = [], [], [], []
+        try:
+            with path.open(newline="", encoding="utf-8-sig") as stream:
+                rows = csv.DictReader(stream)
+                missing = [c for c in COLUMNS if c not in (rows.fieldnames or ())]
+                if missing:
+                    raise DataSetError(f"{path.name} lacks the column {', '.join(missing)}.")
+                for line, row in enumerate(rows, start=2):
+                    p = _probabilities(row, f"{path.name}, line {line}")
+                    files.append(row["file"])
+                    radiographs.append(row["radiograph"] or "")
+                    true.append(CLASS_NAMES.index(row["true"]))
+                    probabilities.append(p)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DataSetError(f"{path} cannot be read as predictions ({error}).") from error
+        if not files:
+            raise DataSetError(f"{path.name} holds no predictions.")
+        return cls(tuple(files), tuple(radiographs), np.array(true), np.array(probabilities))
+
+
+def _probabilities(row: dict[str, str], where: str) -> list[float]:
+    if row["true"] not in CLASS_NAMES:
+        raise DataSetError(f"{where}: {row['true']!r} is none of {', '.join(CLASS_NAMES)}.")
+    try:
+        p = [float(row[f"p_{name}"]) for name in CLASS_NAMES]
+    except (TypeError, ValueError):
+        raise DataSetError(f"{where}: a probability is not a number.") from None
+    if not all(math.isfinite(v) and 0 <= v <= 1 for v in p) or abs(sum(p) - 1) > 1e-3:
+        raise DataSetError(f"{where}: the probabilities do not sum to 1.")
+    return p

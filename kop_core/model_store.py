@@ -1,0 +1,290 @@
+"""Model folders: what is in ``models/``, whether it is whole, and putting a run there.
+
+A model is a folder with ``model.keras``, ``card.json``, ``history.csv`` and
+``predictions.csv``. Everything the dashboard says of a model is read from these. Nothing
+here imports a deep-learning library, and no code is ever loaded from a model folder: the
+card names a registered network, and only numbers are read from ``model.keras``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kop_core import networks
+from kop_core.classes import CLASS_NAMES
+from kop_core.errors import ModelError, RunError, UnknownModel, UnknownNetwork
+from kop_core.radiographs import preparation
+
+CARD, WEIGHTS, HISTORY, PREDICTIONS = (
+    "card.json", "model.keras", "history.csv", "predictions.csv",
+)  # fmt: skip
+FILES = (WEIGHTS, HISTORY, PREDICTIONS)
+MAX_MODEL_BYTES = 32 * 10**6
+_MAX_CARD_BYTES = 2**20
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_CARD_KEYS = {
+    "format": int,
+    "id": str,
+    "title": str,
+    "version": str,
+    "network": str,
+    "options": dict,
+    "preparation": dict,
+    "classes": list,
+    "data": dict,
+    "split": dict,
+    "evaluation": dict,
+    "training": dict,
+    "versions": dict,
+    "checksums": dict,
+    "statements": list,
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model folder whose card can be read.
+
+    Attributes:
+        folder: where it is.
+        card: what ``card.json`` says.
+    """
+
+    folder: Path
+    card: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Its name in commands and addresses: the folder's."""
+        return self.folder.name
+
+    @property
+    def title(self) -> str:
+        """Its name in a sentence."""
+        return self.card["title"]
+
+    @property
+    def version(self) -> str:
+        """Which weights these are."""
+        return self.card["version"]
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float | None]]:
+        """Measured figures by name, each with ``value``, ``low`` and ``high``."""
+        return self.card["evaluation"]["metrics"]
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a list of models shows."""
+        keys = ("title", "version", "network", "classes", "split", "data")
+        return {"id": self.id, **{k: self.card[k] for k in keys}, "metrics": self.metrics}
+
+
+@dataclass(frozen=True)
+class BrokenModel:
+    """A folder in ``models/`` that cannot serve, and why.
+
+    Attributes:
+        folder: where it is.
+        reason: a sentence.
+    """
+
+    folder: Path
+    reason: str
+
+    @property
+    def id(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+
+def default_folder() -> Path:
+    """Return where models are: ``$KOP_MODELS``, else ``models/`` beside the code."""
+    chosen = os.environ.get("KOP_MODELS")
+    return Path(chosen) if chosen else Path(__file__).resolve().parent.parent / "models"
+
+
+def list_models(folder: Path | None = None) -> tuple[list[Model], list[BrokenModel]]:
+    """Return the models of a folder by id, and those that cannot serve."""
+    folder = folder or default_folder()
+    whole: list[Model] = []
+    broken: list[BrokenModel] = []
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    for path in found:
+        if not path.is_dir() or path.name.startswith("."):
+            continue
+        try:
+            whole.append(open_model(path))
+        except ModelError as error:
+            broken.append(BrokenModel(path, str(error)))
+    return whole, broken
+
+
+def get(model_id: str | None = None, folder: Path | None = None) -> Model:
+    """Return the model called ``model_id``, or the first one there is.
+
+    Raises:
+        UnknownModel: if there is none of that id; the message lists those there are.
+        ModelError: if its folder is broken.
+    """
+    folder = folder or default_folder()
+    whole, broken = list_models(folder)
+    if model_id is None and whole:
+        return whole[0]
+    for model in whole:
+        if model.id == model_id:
+            return model
+    for model in broken:
+        if model.id == model_id or model_id is None:
+            raise ModelError(model.reason)
+    known = ", ".join(m.id for m in whole) or "none"
+    if model_id is None:
+        raise UnknownModel(f"There is no model in {folder}. Train one, or restore the folder.")
+    raise UnknownModel(f"There is no model called {model_id!r}. Known: {known}.")
+
+
+def open_model(folder: Path) -> Model:
+    """Read a model folder's card and see that its files are there.
+
+    Raises:
+        ModelError: naming the folder, the file and what to do.
+    """
+    card = _read_card(folder)
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise ModelError(f"The model {folder.name} lacks its {name}. {_RESTORE}")
+    return Model(folder, card)
+
+
+_RESTORE = "Restore the folder from where it came, for instance with git checkout."
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    path = folder / CARD
+    try:
+        if path.stat().st_size > _MAX_CARD_BYTES:
+            raise ModelError(f"The card of the model {folder.name} is too large to be one.")
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"The model {folder.name} lacks its {CARD}. {_RESTORE}") from None
+    except (OSError, ValueError, RecursionError):
+        raise ModelError(f"The card of the model {folder.name} is not readable. {_RESTORE}") from None
+    _check_card(folder, card)
+    return card
+
+
+def _check_card(folder: Path, card: Any) -> None:
+    """Raise :class:`ModelError` unless everything that serving relies on is on the card."""
+    where = f"The card of the model {folder.name}"
+    if not isinstance(card, dict):
+        raise ModelError(f"{where} is not readable. {_RESTORE}")
+    wrong = [key for key, kind in _CARD_KEYS.items() if not isinstance(card.get(key), kind)]
+    if wrong:
+        raise ModelError(f"{where} lacks {', '.join(wrong)}. {_RESTORE}")
+    if card["format"] != 1:
+        raise ModelError(f"{where} was written by a newer KOP. Update KOP.")
+    if card["classes"] != list(CLASS_NAMES):
+        raise ModelError(
+            f"{where} names the classes {', '.join(map(str, card['classes']))}; KOP knows "
+            f"{', '.join(CLASS_NAMES)}, in this order."
+        )
+    try:
+        networks.get(card["network"])
+        preparation.from_config(card["preparation"])
+    except (UnknownNetwork, ModelError) as error:
+        raise ModelError(f"{where} cannot be used. {error}") from error
+    metrics = card["evaluation"].get("metrics")
+    if not isinstance(metrics, dict) or not all(
+        isinstance(m, dict) and {"value", "low", "high"} <= m.keys() for m in metrics.values()
+    ):
+        raise ModelError(f"{where} lacks its measured figures. {_RESTORE}")
+    missing = [name for name in FILES if not isinstance(card["checksums"].get(name), str)]
+    if missing:
+        raise ModelError(f"{where} lacks the checksum of {', '.join(missing)}. {_RESTORE}")
+
+
+def verify(model: Model) -> None:
+    """See that no file of a model differs from what its card says.
+
+    Raises:
+        ModelError: naming the first that does.
+    """
+    for name in FILES:
+        path = model.folder / name
+        try:
+            actual = checksum(path)
+        except OSError:
+            raise ModelError(f"The model {model.id} lacks its {name}. {_RESTORE}") from None
+        if actual != model.card["checksums"][name]:
+            raise ModelError(
+                f"The file {name} of the model {model.id} was altered after the card was written, "
+                f"and is not used. {_RESTORE}"
+            )
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def publish(
+    run: Path,
+    name: str,
+    folder: Path | None = None,
+    title: str | None = None,
+    source: str | None = None,
+    terms: str | None = None,
+) -> Model:
+    """Put a finished run among the models, where the dashboard has it at once.
+
+    Args:
+        run: folder of the run.
+        name: the model's id: small letters, digits, dots, hyphens, underscores.
+        folder: of the models.
+        title: its name in a sentence.
+        source: where the training data came from.
+        terms: what the training data's terms say of the weights.
+
+    Raises:
+        RunError: if the name is taken or no name, or the run has not finished.
+        ModelError: if the run's folder is damaged.
+    """
+    folder = folder or default_folder()
+    if not _ID.fullmatch(name):
+        raise RunError(
+            f"{name!r} cannot be a model's name: use small letters, digits, dots and hyphens."
+        )
+    target = folder / name
+    if target.exists():
+        raise RunError(f"There is a model called {name} already. Choose another name.")
+    if not (run / CARD).is_file():
+        raise RunError(f"The run {run} has not finished: it has no {CARD} yet.")
+    model = open_model(run)
+    verify(model)
+    size = (run / WEIGHTS).stat().st_size
+    if size > MAX_MODEL_BYTES:
+        raise RunError(f"The model has {size / 1e6:.1f} MB; at most {MAX_MODEL_BYTES / 1e6:.0f}.")
+    card = {**model.card, "id": name, "title": title or name}
+    card["data"] = {**card["data"], **{k: v for k, v in (("source", source), ("terms", terms)) if v}}
+    draft = folder / f".{name}.part"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        for file in FILES:
+            shutil.copyfile(run / file, draft / file)
+        text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+        (draft / CARD).write_text(text, encoding="utf-8")
+        os.replace(draft, target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return open_model(target)

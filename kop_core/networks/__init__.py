@@ -1,0 +1,9 @@
+"""The networks that KOP can train and serve, by name.
+
+Every network is built flat with the Functional API (tf-keras-vis cannot look inside a
+nested backbone) and uses nothing of one Keras backend alone.
+"""
+
+from kop_core.networks.registry import Network, build, counts, get, load, names
+
+__all__ = ["Network", "build", "counts", "get", "load", "names"]

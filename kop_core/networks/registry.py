@@ -1,0 +1,142 @@
+"""Networks by name. Importing this imports no deep-learning library; building does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kop_core.classes import CLASS_NAMES
+from kop_core.errors import UnknownNetwork
+from kop_core.networks import paper
+from kop_core.radiographs.preparation import PREPARATIONS, Preparation
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Network:
+    """One architecture.
+
+    Attributes:
+        name: its name in commands, cards and pages.
+        title: its name in a sentence.
+        builder: called with ``classes`` and the options of :attr:`options`.
+        preparation: name of the preparation of pixels that it is trained with.
+        explain_layer: layer whose output maps of influence are drawn from. All paths
+            from input to output go through it.
+        options: what may be set when it is built, with the defaults.
+        reference: where it was published.
+    """
+
+    name: str
+    title: str
+    builder: Callable[..., keras.Model]
+    preparation: str
+    explain_layer: str
+    options: dict[str, Any]
+    reference: str
+
+    @property
+    def input(self) -> Preparation:
+        """The preparation of pixels that it is trained with."""
+        return PREPARATIONS[self.preparation]
+
+
+_NETWORKS = {
+    n.name: n
+    for n in (
+        Network(
+            name="paper",
+            title="Nine convolutions (Ali et al. 2025)",
+            builder=paper.build,
+            preparation="stretch224",
+            explain_layer="conv9",
+            options={"dropout": 0.5, "batch_norm_momentum": 0.99},
+            reference="O. K. M. Ali, A. K. Ibrahim, B. R. Altamer, A convolution neural network "
+            "model for knee osteoporosis classification using X-ray images, 2025, Table 1",
+        ),
+    )
+}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all registered networks."""
+    return tuple(_NETWORKS)
+
+
+def get(name: str) -> Network:
+    """Return the network called ``name``.
+
+    Raises:
+        UnknownNetwork: if there is none; the message lists those there are.
+    """
+    try:
+        return _NETWORKS[name]
+    except KeyError:
+        raise UnknownNetwork(
+            f"There is no network called {name!r}. Known: {', '.join(_NETWORKS)}."
+        ) from None
+
+
+def build(name: str, *, precision: str = "float32", **options: Any) -> keras.Model:
+    """Build a network with fresh weights, one output a class.
+
+    Args:
+        name: a registered name.
+        precision: a Keras dtype policy, such as ``"float32"`` or ``"mixed_bfloat16"``.
+            Inputs and probabilities are float32 under each.
+        options: changes to the network's :attr:`Network.options`.
+
+    Raises:
+        UnknownNetwork: if there is none of that name.
+        TypeError: for an option that the network does not have.
+    """
+    network = get(name)
+    unknown = set(options) - set(network.options)
+    if unknown:
+        raise TypeError(f"The network {name!r} has no option {', '.join(sorted(unknown))}.")
+    with _dtype_policy(precision):
+        return network.builder(
+            input_shape=network.input.shape,
+            classes=len(CLASS_NAMES),
+            **{**network.options, **options},
+        )
+
+
+def load(name: str, options: dict[str, Any], path: Path) -> keras.Model:
+    """Build a network in float32 and read its numbers from a ``model.keras``.
+
+    The file's own description of layers is not read, so nothing in it can run; weights in
+    half precision become float32.
+
+    Raises:
+        UnknownNetwork: if there is none of that name.
+        Exception: whatever Keras raises if the file does not fit the network.
+    """
+    model = build(name, **options)
+    model.load_weights(path)
+    return model
+
+
+@contextmanager
+def _dtype_policy(precision: str) -> Iterator[None]:
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def counts(model: keras.Model) -> dict[str, int]:
+    """Return how many parameters a model has: in all, trainable and not."""
+    trainable = sum(math.prod(v.shape) for v in model.trainable_weights)
+    total = model.count_params()
+    return {"parameters": total, "trainable": trainable, "non_trainable": total - trainable}

@@ -1,0 +1,19 @@
+"""Radiographs: reading them from files, and preparing their pixels for a network."""
+
+from kop_core.radiographs.preparation import PREPARATIONS, Preparation, prepare
+from kop_core.radiographs.quality import cautions, require_knee
+from kop_core.radiographs.radiograph import Radiograph
+from kop_core.radiographs.reading import EXTENSIONS, LIMITS, Limits, read
+
+__all__ = [
+    "EXTENSIONS",
+    "LIMITS",
+    "PREPARATIONS",
+    "Limits",
+    "Preparation",
+    "Radiograph",
+    "cautions",
+    "prepare",
+    "read",
+    "require_knee",
+]

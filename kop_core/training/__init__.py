@@ -1,0 +1,7 @@
+"""Training: what a run is set to, and the run itself."""
+
+from kop_core.training.config import TrainingConfig
+from kop_core.training.precision import best_precision
+from kop_core.training.trainer import Progress, resume, train
+
+__all__ = ["Progress", "TrainingConfig", "best_precision", "resume", "train"]

@@ -1,0 +1,185 @@
+"""From trained weights to a model folder: half precision on disk, figures, card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kop_core import model_store, networks
+from kop_core.classes import CLASS_NAMES
+from kop_core.datasets.feeding import Pixels
+from kop_core.errors import RunError
+from kop_core.evaluation import Evaluation, Predictions, evaluate
+from kop_core.training.run_folder import RunFolder, write_json
+
+if TYPE_CHECKING:
+    import keras
+
+MAX_DIFFERENCE = 0.005
+_BATCH = 16
+
+
+def finish(
+    run: RunFolder,
+    trained: keras.Model,
+    test: Pixels,
+    record: dict[str, Any],
+    unreadable: tuple[tuple[str, str], ...] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write ``model.keras``, ``predictions.csv`` and ``card.json`` of a run.
+
+    The predictions are those of the file as it is served, in float32 from weights in
+    half precision, so that every figure on the card is true of what is shipped.
+
+    Args:
+        run: its folder.
+        trained: the network with its last weights.
+        test: the test part.
+        record: what ``run.json`` says.
+        unreadable: files that were left out, with the reason.
+        progress: called with pictures done and in all.
+
+    Raises:
+        RunError: if half precision would move a probability by more than 0.005.
+    """
+    config = record["config"]
+    full = networks.build(config["network"], **config["options"])
+    full.set_weights(trained.get_weights())
+    _save_half(full, config, run)
+    served = networks.load(config["network"], config["options"], run.model)
+    probabilities = _predict(served, test, progress)
+    difference = float(np.abs(probabilities - _predict(full, test)).max())
+    if not difference <= MAX_DIFFERENCE:
+        raise RunError(
+            f"In half precision a probability moves by {difference:.4f}, more than the "
+            f"{MAX_DIFFERENCE} allowed. The weights are in {run.checkpoint}."
+        )
+    predictions = Predictions(
+        tuple(i.file for i in test.items),
+        tuple(i.radiograph for i in test.items),
+        test.targets.argmax(axis=1),
+        probabilities.astype(np.float64),
+    )
+    predictions.write(run.predictions)
+    # Read back: the card's figures follow from the table, to the last digit.
+    evaluation = evaluate(Predictions.read(run.predictions))
+    write_json(run.card, _card(run, record, evaluation, full, unreadable, difference))
+
+
+def _save_half(full: keras.Model, config: dict[str, Any], run: RunFolder) -> None:
+    half = networks.build(config["network"], precision="float16", **config["options"])
+    weights = [w.astype(v.dtype) for w, v in zip(full.get_weights(), half.weights)]
+    if not all(np.isfinite(w).all() for w in weights):
+        raise RunError("A weight is too large for half precision. The model was not written.")
+    half.set_weights(weights)
+    half.save(run.model)
+
+
+def _predict(
+    model: keras.Model, pixels: Pixels, progress: Callable[[int, int], None] | None = None
+) -> np.ndarray:
+    """Return probabilities, float32, shape (pictures, classes)."""
+    outputs = []
+    for start in range(0, len(pixels.items), _BATCH):
+        index = np.arange(start, min(start + _BATCH, len(pixels.items)))
+        outputs.append(np.asarray(model.predict_on_batch(pixels.batch(index))))
+        if progress:
+            progress(int(index[-1]) + 1, len(pixels.items))
+    return np.concatenate(outputs)
+
+
+def _card(
+    run: RunFolder,
+    record: dict[str, Any],
+    evaluation: Evaluation,
+    model: keras.Model,
+    unreadable: tuple[tuple[str, str], ...],
+    difference: float,
+) -> dict[str, Any]:
+    config = record["config"]
+    network = networks.get(config["network"])
+    checksums = {name: model_store.checksum(run.path / name) for name in model_store.FILES}
+    data = {k: v for k, v in record["data"].items() if k != "folder"}
+    return {
+        "format": 1,
+        "id": run.path.name,
+        "title": run.path.name,
+        "version": checksums[model_store.WEIGHTS][:8],
+        "network": network.name,
+        "options": config["options"],
+        "parameters": model.count_params(),
+        "reference": network.reference,
+        "preparation": network.input.get_config(),
+        "classes": list(CLASS_NAMES),
+        "statements": statements(record, evaluation),
+        "data": {**data, "unreadable": [list(u) for u in unreadable]},
+        "split": record["split"],
+        "evaluation": evaluation.get_config(),
+        "calibration": None,
+        "training": {
+            "config": config,
+            "precision": record["precision"],
+            "epochs_run": len(run.read_history()),
+            "minutes": round(sum(r["seconds"] for r in run.read_history()) / 60, 1),
+            "weights": "of the last epoch; no epoch was chosen by looking at the test part",
+        },
+        "storage": {
+            "precision": "float16",
+            "largest_difference_of_a_probability": round(difference, 6),
+        },
+        "versions": record["versions"],
+        "checksums": checksums,
+    }
+
+
+def statements(record: dict[str, Any], evaluation: Evaluation) -> list[str]:
+    """Return, in plain words, what the figures of a run mean and do not mean."""
+    data, split = record["data"], record["split"]
+    accuracy = evaluation.metrics["accuracy"]
+    files = f"{data['files']:,} files of {data['name']}"
+    said = [
+        f"Trained on {split['training_files']:,} of {files}; "
+        f"measured on the other {split['test_files']:,}."
+    ]
+    if split["protocol"] == "random":
+        said.append(
+            "The split was random, file by file, as in the paper. Nothing kept copies of one "
+            "radiograph, or pictures of one patient, on the same side."
+        )
+        said.append(_copies(split))
+    basis = "radiographs" if evaluation.by_radiograph else "files"
+    said.append(
+        f"On that test part {_percent(accuracy.value)} of the images were classified as they are "
+        f"labelled (95 % CI {_percent(accuracy.low)} to {_percent(accuracy.high)}, bootstrap over "
+        f"{evaluation.groups:,} {basis}). The test part was also looked at after every epoch, as "
+        "in the paper; the weights are those of the last epoch."
+    )
+    said.append(
+        "The outputs were not calibrated. Read them as scores that order the classes, not as "
+        "chances."
+    )
+    said.append("Not a medical device. For research and teaching, not for a diagnosis.")
+    return said
+
+
+def _copies(split: dict[str, Any]) -> str:
+    if split["same_radiograph"] is None:
+        copies, what = split["identical"], "a byte-identical copy"
+        share = split["identical_share"]
+    else:
+        copies, what = split["same_radiograph"], "a picture of the same radiograph"
+        share = split["same_radiograph_share"]
+    if not copies:
+        return "No copies of test images were found in training, by the means there are."
+    return (
+        f"{copies:,} of the {split['test_files']:,} test images ({_percent(share)}) have {what} in "
+        "training. The accuracy therefore says how well the network recognises pictures that it "
+        "has seen; on a new patient expect it to be far lower."
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{100 * share:.1f} %"
