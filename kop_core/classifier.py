@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 
 import numpy as np
 
 from kop_core import model_store, networks, radiographs
 from kop_core.classes import CLASS_NAMES
 from kop_core.errors import ExplanationError, ModelError
-from kop_core.explanation import Explainer, Influence
+from kop_core.explanation import Explainer
 from kop_core.model_store import Model
+from kop_core.prediction import Prediction
 from kop_core.radiographs import Radiograph
 from kop_core.radiographs.preparation import from_config
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What a model says of one radiograph.
-
-    Attributes:
-        file: the radiograph's name.
-        probabilities: by class name, in the order of the classes, summing to 1.
-        model: id of the model.
-        version: which weights it has.
-        calibrated: whether the probabilities were calibrated; if not, they are scores.
-        cautions: sentences on what may make this worth less.
-        influence: a map of influence, if one was asked for.
-    """
-
-    file: str
-    probabilities: dict[str, float]
-    model: str
-    version: str
-    calibrated: bool
-    cautions: tuple[str, ...] = ()
-    influence: Influence | None = None
-
-    @property
-    def class_name(self) -> str:
-        """The class with the largest probability."""
-        return max(self.probabilities, key=self.probabilities.__getitem__)
 
 
 class Classifier:
@@ -68,7 +40,7 @@ class Classifier:
                 f"The weights of the model {model.id} do not fit the network {network.name}. "
                 "Restore the folder from where it came."
             ) from error
-        self._explainer = Explainer(keras_model, network.explain_layer)
+        self._explainer = Explainer(keras_model, network.explain_layer, black=self.preparation.low)
         self._lock = threading.Lock()
         signature = [tf.TensorSpec((1, *self.preparation.shape), tf.float32)]
 

@@ -75,7 +75,7 @@ METHODS: dict[str, Method] = {
 }
 
 SCORECAM_MAPS = 64
-_SCORECAM_BATCH = 16
+_SCORECAM_BATCH = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,22 +100,26 @@ class Influence:
 class Explainer:
     """Draws maps of one network. Made once and kept: making one costs more than a map."""
 
-    def __init__(self, model: keras.Model, explain_layer: str) -> None:
+    def __init__(self, model: keras.Model, explain_layer: str, black: float = 0.0) -> None:
         """Take a flat Functional classifier with a softmax, and the layer to look at.
 
         ``trunk`` leads from the input to that layer's output, ``head`` from there to the
         logits. The model given is not altered.
+
+        Args:
+            model: the classifier.
+            explain_layer: name of a layer through which all paths lead.
+            black: input value of a black pixel, which is what masking must leave.
         """
         import keras
 
-        self._model = model
         self._size = tuple(model.input_shape[1:3])
+        self._black = black
         features = model.get_layer(explain_layer).output
         logits = _linear_copy(model.layers[-1])(model.layers[-1].input)
-        self.trunk = keras.Model(model.inputs, features)
+        self.trunk = keras.Model(model.inputs[0], features)
         self.head = keras.Model(features, logits)
         self._logits = keras.Model(model.inputs, logits)
-        self._explain_layer = explain_layer
         self._tools: dict[str, Any] = {}
 
     def explain(
@@ -139,13 +143,13 @@ class Explainer:
         if method == "saliency":
             raw = self._tool(method)(score, inputs, normalize_map=False)
         elif method == "scorecam":
-            raw = self._tool(method)(
+            tool = self._tool(method)
+            raw = tool(
                 score,
-                inputs,
-                penultimate_layer=self._explain_layer,
+                inputs - self._black,
+                penultimate_layer=tool.model.get_layer("features"),
                 seek_penultimate_conv_layer=False,
-                max_N=SCORECAM_MAPS,
-                batch_size=_SCORECAM_BATCH,
+                max_N=min(SCORECAM_MAPS, int(features.shape[-1])),
                 expand_cam=False,
                 normalize_cam=False,
             )
@@ -170,7 +174,7 @@ class Explainer:
             elif method == "scorecam":
                 from tf_keras_vis.scorecam import Scorecam
 
-                tool = Scorecam(self._model, clone=False)
+                tool = Scorecam(self._masking_model(), clone=False)
             else:
                 from tf_keras_vis.gradcam import Gradcam
                 from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
@@ -180,6 +184,30 @@ class Explainer:
                 tool = kind[method](self.head, clone=False)
             self._tools[method] = tool
         return self._tools[method]
+
+    def _masking_model(self) -> keras.Model:
+        """Return the network for ScoreCAM, with inputs in which black is zero.
+
+        tf-keras-vis masks by multiplying, which must lead to black, not to the middle
+        grey that zero is for most networks. It takes the softmax of logits by itself.
+        """
+        import keras
+        from keras import layers
+
+        above_black = keras.Input(self.trunk.input_shape[1:])
+        x = layers.Rescaling(1.0, offset=self._black)(above_black)
+        x = layers.Activation("linear", name="features")(self.trunk(x))
+        model = keras.Model([above_black], self.head(x))
+
+        def predict(inputs: list[np.ndarray], batch_size: int | None = None) -> np.ndarray:
+            # Keras's own predict writes a progress bar and keeps memory at every call.
+            size = batch_size or _SCORECAM_BATCH
+            (pictures,) = inputs
+            parts = [pictures[i : i + size] for i in range(0, len(pictures), size)]
+            return np.concatenate([np.asarray(model([part], training=False)) for part in parts])
+
+        model.predict = predict
+        return model
 
     def _influence(self, method: str, class_name: str, raw: np.ndarray) -> Influence:
         if not np.isfinite(raw).all():

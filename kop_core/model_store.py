@@ -174,7 +174,9 @@ def _read_card(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ModelError(f"The model {folder.name} lacks its {CARD}. {_RESTORE}") from None
     except (OSError, ValueError, RecursionError):
-        raise ModelError(f"The card of the model {folder.name} is not readable. {_RESTORE}") from None
+        raise ModelError(
+            f"The card of the model {folder.name} is not readable. {_RESTORE}"
+        ) from None
     _check_card(folder, card)
     return card
 
@@ -275,7 +277,10 @@ def publish(
     if size > MAX_MODEL_BYTES:
         raise RunError(f"The model has {size / 1e6:.1f} MB; at most {MAX_MODEL_BYTES / 1e6:.0f}.")
     card = {**model.card, "id": name, "title": title or name}
-    card["data"] = {**card["data"], **{k: v for k, v in (("source", source), ("terms", terms)) if v}}
+    card["data"] = {
+        **card["data"],
+        **{k: v for k, v in (("source", source), ("terms", terms)) if v},
+    }
     draft = folder / f".{name}.part"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)

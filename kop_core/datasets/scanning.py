@@ -56,7 +56,7 @@ class DataSet:
 
     def counts(self) -> dict[str, int]:
         """Return how many files each class has, in the order of the classes."""
-        found = {name: 0 for name in classes.CLASS_NAMES}
+        found = dict.fromkeys(classes.CLASS_NAMES, 0)
         for item in self.items:
             found[item.true] += 1
         return found
@@ -82,7 +82,9 @@ def scan(folder: str | Path, progress: Callable[[int, int], None] | None = None)
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataSetError(f"{folder} is not a folder. Name the folder that holds the class folders.")
+        raise DataSetError(
+            f"{folder} is not a folder. Name the folder that holds the class folders."
+        )
     paths, passed_over = _class_files(folder)
     if not paths:
         seen = ", ".join(sorted(p.name for p in folder.iterdir() if p.is_dir())[:6]) or "none"

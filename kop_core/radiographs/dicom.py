@@ -198,7 +198,9 @@ def _to_unit(values, stored, dataset: pydicom.Dataset, notes: list[str]) -> np.n
     """Apply the VOI LUT or the first window; without either, the range of the values."""
     if dataset.get("VOILUTSequence"):
         table = dataset.VOILUTSequence[0]
-        return np.clip(apply_voi(values, dataset, 0) / (2.0 ** int(table.LUTDescriptor[2]) - 1), 0, 1)
+        return np.clip(
+            apply_voi(values, dataset, 0) / (2.0 ** int(table.LUTDescriptor[2]) - 1), 0, 1
+        )
     center, width = (_first(dataset.get(k)) for k in ("WindowCenter", "WindowWidth"))
     function = str(dataset.get("VOILUTFunction", "LINEAR") or "LINEAR").upper()
     if center is not None and width is not None and width >= 1:
@@ -208,7 +210,9 @@ def _to_unit(values, stored, dataset: pydicom.Dataset, notes: list[str]) -> np.n
         kept = values[stored != int(dataset.PixelPaddingValue)]
         shown = kept if kept.size else values
     low, high = float(shown.min()), float(shown.max())
-    notes.append("The DICOM file has no window; the grey scale spans its darkest to brightest value.")
+    notes.append(
+        "The DICOM file has no window; the grey scale spans its darkest to brightest value."
+    )
     return np.clip((values - low) / max(high - low, 1e-12), 0, 1)
 
 

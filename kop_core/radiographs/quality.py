@@ -46,6 +46,4 @@ def cautions(radiograph: Radiograph, preparation: Preparation) -> tuple[str, ...
         )
     if radiograph.colour:
         found.append("The file is in colour. Radiographs are grey: is this one?")
-    if radiograph.format != "DICOM":
-        found.append("Nothing in the file says that this is a knee. KOP takes your word for it.")
     return tuple(found)

@@ -88,7 +88,9 @@ class Limits:
 LIMITS = Limits()
 
 
-def read(source: str | Path | bytes, name: str | None = None, limits: Limits = LIMITS) -> Radiograph:
+def read(
+    source: str | Path | bytes, name: str | None = None, limits: Limits = LIMITS
+) -> Radiograph:
     """Read one radiograph.
 
     Args:

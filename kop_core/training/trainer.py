@@ -117,9 +117,7 @@ def _silent(_: Progress) -> None:
 def _scanning(report: Report | None, config: TrainingConfig) -> Callable[[int, int], None] | None:
     if report is None:
         return None
-    return lambda done, total: report(
-        Progress("scanning", done, total, 0, config.epochs, None, {})
-    )
+    return lambda done, total: report(Progress("scanning", done, total, 0, config.epochs, None, {}))
 
 
 def _record(config: TrainingConfig, data: DataSet, split: Split) -> dict[str, Any]:
@@ -177,7 +175,9 @@ class _Run:
         self.training = self._load(self.split.training)
         self.test = self._load(self.split.test)
         if not self.training.items or not self.test.items:
-            raise RunError("None of the pictures of one part could be read; nothing can be trained.")
+            raise RunError(
+                "None of the pictures of one part could be read; nothing can be trained."
+            )
         self.model = self._build()
         self.steps = math.ceil(len(self.training.items) / self.config.batch_size)
         for epoch in range(self._restore(), self.config.epochs):

@@ -1,0 +1,21 @@
+"""KOP's dashboard: ``streamlit run app.py``."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import streamlit as st
+
+ICON = Path(__file__).parent / "assets" / "icon.png"
+
+st.set_page_config(page_title="KOP: knee osteoporosis on X-rays", page_icon=ICON, layout="wide")
+st.logo(ICON, size="large")
+st.navigation(
+    [
+        st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),
+        st.Page("pages/classify.py", title="Classify", icon=":material/radiology:"),
+        st.Page("pages/models.py", title="Models", icon=":material/description:"),
+    ],
+    position="top",
+).run()

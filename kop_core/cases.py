@@ -1,0 +1,147 @@
+"""Uploaded files and what came of them: the working list of the classify page.
+
+A case keeps a preview and the verdict, not the full picture, so that fifty large
+radiographs fit in memory. Nothing is written to disk.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kop_core import overlay, radiographs, wording
+from kop_core.classes import CLASS_NAMES
+from kop_core.errors import RadiographError
+from kop_core.prediction import Prediction
+from kop_core.radiographs import Radiograph
+
+if TYPE_CHECKING:
+    from kop_core.classifier import Classifier
+
+PREVIEW_SIDE = 1024
+_THUMBNAIL_SIDE = 96
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One uploaded file.
+
+    Attributes:
+        name: the file's name.
+        key: digest of its bytes.
+        preview: the radiograph at display size, or ``None`` if it could not be read.
+        size: width and height of the original.
+        prediction: what the model says, or ``None``.
+        error: why there is no prediction, as a sentence, or ``None``.
+    """
+
+    name: str
+    key: str
+    preview: Radiograph | None = None
+    size: tuple[int, int] | None = None
+    prediction: Prediction | None = None
+    error: str | None = None
+
+    def thumbnail(self) -> bytes | None:
+        """Return a small PNG of the picture."""
+        if self.preview is None:
+            return None
+        return overlay.to_png(overlay.render(self.preview, _THUMBNAIL_SIDE))
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Return what is known of the file, as pairs of words."""
+        if self.preview is None or self.size is None:
+            return [("File", self.name)]
+        shown = self.preview
+        side = {"R": "right", "L": "left", "B": "both"}.get(shown.laterality or "")
+        spacing = (
+            shown.pixel_spacing and f"{shown.pixel_spacing[0]:g} × {shown.pixel_spacing[1]:g} mm"
+        )
+        pairs = (
+            ("File", self.name),
+            ("Format", f"{shown.format}, {shown.bits} bit"),
+            ("Size", f"{self.size[0]:,} × {self.size[1]:,} pixels"),
+            ("Modality", shown.modality),
+            ("Body part", shown.body_part and shown.body_part.capitalize()),
+            ("View", shown.view),
+            ("Laterality", side),
+            ("Pixel spacing", spacing),
+        )
+        return [(k, v) for k, v in pairs if v]
+
+
+def examine(data: bytes, name: str, classifier: Classifier) -> Case:
+    """Read and classify one uploaded file. What goes wrong with the file is in the case."""
+    key = hashlib.sha256(data).hexdigest()
+    preview, size = None, None
+    try:
+        radiograph = radiographs.read(data, name)
+        preview, size = _preview(radiograph), (radiograph.width, radiograph.height)
+        prediction = classifier.classify(radiograph)
+    except RadiographError as error:
+        return Case(name, key, preview, size, error=str(error))
+    return Case(name, key, preview, size, prediction)
+
+
+def _preview(radiograph: Radiograph) -> Radiograph:
+    pixels = overlay.scaled(radiograph, PREVIEW_SIDE)
+    kept = ("name", "format", "bits", "sha256", "colour", "modality", "body_part", "view",
+            "laterality", "pixel_spacing", "notes")  # fmt: skip
+    return Radiograph(pixels, **{k: getattr(radiograph, k) for k in kept})
+
+
+CSV_COLUMNS = (
+    "file", "class", "how_sure", *(f"p_{n}" for n in CLASS_NAMES), "model", "version",
+    "calibrated", "cautions", "error",
+)  # fmt: skip
+
+
+def to_csv(cases: Iterable[Case]) -> str:
+    """Return the batch as a CSV table, a row a file, in order."""
+    stream = io.StringIO()
+    rows = csv.DictWriter(stream, CSV_COLUMNS)
+    rows.writeheader()
+    for case in cases:
+        row = {"file": _plain(case.name), "error": _plain(case.error or "")}
+        if (p := case.prediction) is not None:
+            row |= {
+                "class": p.class_name,
+                "how_sure": wording.sureness(p),
+                **{f"p_{n}": f"{v:.6f}" for n, v in p.probabilities.items()},
+                "model": p.model,
+                "version": p.version,
+                "calibrated": "yes" if p.calibrated else "no",
+                "cautions": " ".join(p.cautions),
+            }
+        rows.writerow(row)
+    return stream.getvalue()
+
+
+def _plain(text: str) -> str:
+    """Keep a spreadsheet from taking a file's name for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def overlay_name(file: str, class_name: str, method: str, taken: set[str]) -> str:
+    """Return a file name for an overlay that is not in ``taken`` yet, and put it there."""
+    stem = f"{Path(file).stem}_{class_name}_{method}"
+    name, number = f"{stem}.png", 2
+    while name.lower() in taken:
+        name, number = f"{stem}_{number}.png", number + 1
+    taken.add(name.lower())
+    return name
+
+
+def zip_pictures(pictures: Iterable[tuple[str, bytes]]) -> bytes:
+    """Return pictures, by file name, as one zip archive."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in pictures:
+            archive.writestr(name, data)
+    return stream.getvalue()

@@ -1,0 +1,95 @@
+"""Figures and verdicts in words, the same on every page and in the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kop_core.classes import by_name
+from kop_core.prediction import Prediction
+
+NOT_A_DEVICE = (
+    "KOP is not a medical device, and what it says is not a diagnosis. It is for research and "
+    "teaching. Bone density is measured by DXA, not read from a knee radiograph."
+)
+# Above CLEAR the first class is named alone in a firm sentence; a class whose score is
+# above NOT_RULED_OUT is always named too.
+CLEAR = 0.85
+LIKELY = 0.55
+NOT_RULED_OUT = 0.10
+
+
+def percent(share: float | None) -> str:
+    """Return a share as whole per cent, never rounded up to 100 or down to 0."""
+    if share is None:
+        return "unknown"
+    if 0 < share < 0.01:
+        return "under 1 %"
+    if 0.99 < share < 1:
+        return "over 99 %"
+    return f"{100 * share:.0f} %"
+
+
+def verdict(prediction: Prediction) -> str:
+    """Return what a model says of a radiograph, in one or two sentences."""
+    ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+    (first, top), *others = ranked
+    word = by_name(first).label
+    what = "" if prediction.calibrated else "score "
+    if top >= CLEAR:
+        said = f"{word} is by far the most likely ({what}{percent(top)})."
+    elif top >= LIKELY:
+        said = f"{word} is most likely ({what}{percent(top)})."
+    else:
+        second, next_top = others[0]
+        said = (
+            f"The model is undecided between {first} ({what}{percent(top)}) and {second} "
+            f"({percent(next_top)})."
+        )
+        others = others[1:]
+    remaining = [f"{n} ({percent(p)})" for n, p in others if p >= NOT_RULED_OUT]
+    if remaining:
+        listed = " and ".join(remaining)
+        said += f" {listed[0].upper()}{listed[1:]} cannot be ruled out."
+    return said
+
+
+def sureness(prediction: Prediction) -> str:
+    """Return how sure a model is, in a word or two for a table."""
+    top = max(prediction.probabilities.values())
+    return "clear" if top >= CLEAR else "likely" if top >= LIKELY else "undecided"
+
+
+def estimate(metric: dict[str, float | None], images: int, radiographs: int | None) -> str:
+    """Return a figure with its interval and what it was measured on.
+
+    Args:
+        metric: ``value``, ``low`` and ``high``, as shares.
+        images: test images.
+        radiographs: distinct radiographs among them, if that is known.
+    """
+    if metric["value"] is None:
+        return "not defined"
+    measured_on = f"{images:,} images" + (f" of {radiographs:,} radiographs" if radiographs else "")
+    low, high = (f"{100 * metric[k]:.0f}" for k in ("low", "high"))
+    return f"{100 * metric['value']:.0f} % (95 % CI {low}–{high}, {measured_on})"
+
+
+def split_badge(split: dict[str, Any]) -> tuple[str, bool]:
+    """Return what a badge says of a split, and whether it is a warning."""
+    if split.get("protocol") != "random":
+        return f"split {split.get('protocol', 'unknown').replace('_', ' ')}", False
+    share = split.get("same_radiograph_share")
+    strength = ""
+    if share is None:
+        share, strength = split.get("identical_share"), "byte-identical "
+    if not share:
+        return "random split of the files", True
+    return f"random split, {percent(share)} of test images have {strength}copies in training", True
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words: ``1 h 08 min``, ``3 min``, ``20 s``."""
+    if seconds < 60:
+        return f"{max(seconds, 0):.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

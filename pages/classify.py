@@ -1,0 +1,425 @@
+"""Classify: what does the model say of these radiographs, and what did it look at?"""
+
+from __future__ import annotations
+
+import base64
+
+import streamlit as st
+
+from kop_core import cases, figures, model_store, overlay, radiographs, wording
+from kop_core.cases import Case
+from kop_core.classes import CLASSES, by_name
+from kop_core.errors import KopError
+from kop_core.explanation import METHODS, Influence
+from kop_core.model_store import Model
+from kop_core.prediction import Prediction
+from pages import loading, parts
+
+PICTURE_HEIGHT = 560
+PAIR_HEIGHT = 440
+MOST_LIKELY = "Most likely"
+VIEWS = ("Picture", "Overlay", "Both")
+WINDOWS = {"Full range": (0, 100), "Bone": (30, 100), "Soft tissue": (5, 60)}
+
+
+def main() -> None:
+    """Draw the page."""
+    parts.style()
+    st.title("Classify knee X-rays", anchor=False)
+    models, broken = model_store.list_models()
+    upload, choice = st.columns([1.75, 1], gap="medium")
+    with choice:
+        model = _choose(models)
+    parts.broken_models(broken)
+    if model is None:
+        if not broken:
+            parts.no_models()
+        return
+    with upload:
+        files = _upload()
+    if not files:
+        _empty()
+    else:
+        _results(model, files)
+    parts.not_a_device(
+        "Only DICOM files say what they show; of others KOP takes your word that they are knees."
+    )
+    loading.start_loading(model)  # last: the page is drawn before TensorFlow is imported
+
+
+def _upload() -> list:
+    return st.file_uploader(
+        "Radiographs of the knee",
+        type=list(radiographs.EXTENSIONS),
+        accept_multiple_files=True,
+        help="PNG, JPEG, TIFF, BMP, WebP or DICOM. Files stay on this machine, in memory, and are "
+        "forgotten when the page is closed.",
+        key="files",
+    )
+
+
+def _choose(models: list[Model]) -> Model | None:
+    if not models:
+        return None
+    by_id = {m.id: m for m in models}
+    asked = st.query_params.get("model")
+    if "model" not in st.session_state and asked in by_id:
+        st.session_state["model"] = asked
+    if st.session_state.get("model") not in by_id:
+        st.session_state.pop("model", None)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chosen = st.selectbox(
+            "Model", list(by_id), format_func=lambda i: by_id[i].title, key="model"
+        )
+        st.query_params["model"] = chosen
+        if st.button(
+            "Card",
+            icon=":material/description:",
+            help="What this model was trained on and what it is worth",
+        ):
+            _card(by_id[chosen])
+    return by_id[chosen]
+
+
+@st.dialog("The model's card", width="large")
+def _card(model: Model) -> None:
+    st.markdown(f"### {model.title}")
+    parts.card(model)
+
+
+def _empty() -> None:
+    st.info(
+        "Drop one radiograph or many above. A front view (AP) of one or both knees is what the "
+        "models were trained on. For each you will see the score of each class and a map of what "
+        "spoke for it.",
+        icon=":material/upload:",
+    )
+
+
+def _results(model: Model, files: list) -> None:
+    try:
+        found = _examine_all(model, files)
+    except KopError as error:
+        st.error(str(error), icon=":material/error:")
+        return
+    failed = [c for c in found if c.error]
+    if len(found) > 1:
+        case = _batch(model, found, failed)
+    else:
+        case = found[0]
+    if case.error:
+        st.error(parts.escape(case.error), icon=":material/error:")
+    if case.prediction:
+        _detail(model, case, files[found.index(case)])
+
+
+def _examine_all(model: Model, files: list) -> list[Case]:
+    """Classify what is not classified yet; what is done stays, whatever happens next."""
+    kept: dict = st.session_state.setdefault("cases", {})
+    wanted = [(file.file_id, model.version) for file in files]
+    for key in set(kept) - set(wanted):
+        if key[0] not in {w[0] for w in wanted}:
+            del kept[key]  # a file taken away is forgotten
+    missing = [(k, f) for k, f in zip(wanted, files) if k not in kept]
+    if missing:
+        with st.spinner("Starting TensorFlow and loading the model. Some seconds, once."):
+            classifier = loading.start_loading(model).result()
+        bar = st.progress(0.0) if len(missing) > 1 else None
+        for done, (key, file) in enumerate(missing):
+            if bar:
+                bar.progress(done / len(missing), f"{done} of {len(missing)}: {file.name}")
+            kept[key] = cases.examine(file.getvalue(), file.name, classifier)
+        if bar:
+            bar.empty()
+    return [kept[key] for key in wanted]
+
+
+def _batch(model: Model, found: list[Case], failed: list[Case]) -> Case:
+    """Draw the table of the batch and return the case whose row is chosen."""
+    st.markdown(
+        f"**{len(found) - len(failed)} of {len(found)} classified.** Choose a row to see it."
+    )
+    if failed:
+        listed = "\n".join(f"- {parts.escape(c.error or '')}" for c in failed)
+        st.warning(f"Not classified:\n{listed}", icon=":material/warning:")
+    chosen = st.dataframe(
+        [_row(c) for c in found],
+        column_config=_columns(found),
+        hide_index=True,
+        height=min(38 * len(found) + 40, 232),
+        row_height=38,
+        on_select="rerun",
+        selection_mode="single-row",
+        key="table",
+        alt="The batch, a row a file: class, how sure, and the score of each class",
+    )
+    _batch_downloads(model, found)
+    rows = chosen["selection"]["rows"]
+    place = rows[0] if rows and rows[0] < len(found) else _first_good(found)
+    return found[place]
+
+
+def _first_good(found: list[Case]) -> int:
+    return next((i for i, c in enumerate(found) if c.prediction), 0)
+
+
+def _row(case: Case) -> dict:
+    thumbnail = case.thumbnail()
+    row = {
+        "Picture": "data:image/png;base64," + base64.b64encode(thumbnail).decode()
+        if thumbnail
+        else None,
+        "File": case.name,
+        "Class": "not classified",
+        "How sure": "",
+    }
+    row |= {c.label: None for c in CLASSES}
+    if case.prediction:
+        row["Class"] = by_name(case.prediction.class_name).label
+        row["How sure"] = wording.sureness(case.prediction)
+        row |= {c.label: 100 * case.prediction.probabilities[c.name] for c in CLASSES}
+    row["Notes"] = case.error or " ".join(case.prediction.cautions if case.prediction else ())
+    return row
+
+
+def _columns(found: list[Case]) -> dict:
+    what = (
+        "Probability" if any(c.prediction and c.prediction.calibrated for c in found) else "Score"
+    )
+    config = {
+        "Picture": st.column_config.ImageColumn(width=52),
+        "File": st.column_config.TextColumn(width="medium"),
+        "Notes": st.column_config.TextColumn(width="large"),
+    }
+    for c in CLASSES:
+        config[c.label] = st.column_config.ProgressColumn(
+            c.label,
+            help=f"{what} of {c.name}, in per cent",
+            format="%.0f %%",
+            min_value=0,
+            max_value=100,
+            width="small",
+            color=c.colour,
+        )
+    return config
+
+
+def _batch_downloads(model: Model, found: list[Case]) -> None:
+    with st.container(horizontal=True):
+        st.download_button(
+            "Download the table (CSV)",
+            cases.to_csv(found),
+            "kop_batch.csv",
+            "text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+        st.download_button(
+            "Download all overlays (ZIP)",
+            lambda: _all_overlays(model, found),
+            "kop_overlays.zip",
+            "application/zip",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+
+
+def _all_overlays(model: Model, found: list[Case]) -> bytes:
+    """Grad-CAM of each predicted class, laid over the preview."""
+    classifier = loading.start_loading(model).result()
+    taken: set[str] = set()
+    named = []
+    for case in found:
+        if case.prediction and case.preview:
+            influence = classifier.classify(case.preview, "gradcam").influence
+            picture = overlay.blend(overlay.render(case.preview), influence)
+            name = cases.overlay_name(case.name, influence.class_name, influence.method, taken)
+            named.append((name, overlay.to_png(picture)))
+    return cases.zip_pictures(named)
+
+
+@st.fragment
+def _detail(model: Model, case: Case, file) -> None:
+    """Draw one radiograph, what the model says of it, and what it looked at."""
+    prediction = case.prediction
+    settings = _toolbar(prediction.class_name)
+    centre, right = st.columns([1.75, 1], gap="medium")
+    with right:
+        _verdict(model, case.name, prediction)
+    with centre:
+        picture = _picture(model, case, file, settings)
+    with right:
+        _downloads(case, settings, picture)
+        with st.expander("Facts of the file"):
+            parts.facts(case.facts())
+
+
+def _verdict(model: Model, name: str, prediction: Prediction) -> None:
+    st.caption(parts.escape(name))
+    st.html(f'<p class="kop-verdict">{wording.verdict(prediction)}</p>')
+    st.plotly_chart(
+        figures.probability_bars(prediction),
+        config=figures.CHART_CONFIG,
+        key="bars",
+        alt="Scores: " + _in_words(prediction.probabilities),
+    )
+    if not prediction.calibrated:
+        st.caption("Scores order the classes. They were not calibrated: read none as a chance.")
+    st.markdown(f"**{model.title}**, version {model.version}  \nAccuracy {parts.accuracy(model)}")
+    parts.split_badge(model.card["split"])
+    for caution in prediction.cautions:
+        st.caption(f":material/info: {caution}")
+
+
+def _downloads(case: Case, settings: dict, picture: bytes | None) -> None:
+    with st.container(horizontal=True):
+        if picture is not None:
+            name = cases.overlay_name(case.name, settings["class"], settings["method"], set())
+            st.download_button(
+                "Overlay (PNG)",
+                picture,
+                name,
+                "image/png",
+                icon=":material/download:",
+                on_click="ignore",
+                key="overlay_png",
+            )
+        st.download_button(
+            "Scores (CSV)",
+            cases.to_csv([case]),
+            "kop_scores.csv",
+            "text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+            key="one_csv",
+        )
+
+
+def _in_words(probabilities: dict[str, float]) -> str:
+    return ", ".join(f"{name} {wording.percent(p)}" for name, p in probabilities.items())
+
+
+def _toolbar(predicted: str) -> dict:
+    """Draw what sets the picture, and return the settings."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        view = st.segmented_control("View", VIEWS, default="Overlay", key="view", required=True)
+        method = st.selectbox(
+            "Method",
+            list(METHODS),
+            format_func=lambda m: METHODS[m].title,
+            key="method",
+            width=135,
+            help="  \n".join(f"**{m.title}** ({m.source}): {m.what}" for m in METHODS.values()),
+        )
+        class_name = st.selectbox(
+            "Class to explain",
+            [MOST_LIKELY, *(c.name for c in CLASSES)],
+            format_func=lambda n: n if n == MOST_LIKELY else by_name(n).label,
+            key="class",
+            width=140,
+            help="The map shows what speaks for this class.",
+        )
+        strength = st.slider(
+            "Overlay strength",
+            0,
+            100,
+            60,
+            5,
+            format="%d %%",
+            key="strength",
+            width=150,
+            disabled=view == "Picture",
+        )
+        with st.popover("Grey scale", icon=":material/contrast:"):
+            window = st.radio("Window", [*WINDOWS, "Own"], key="window", horizontal=True)
+            own = st.slider(
+                "Black to white, in % of the grey scale",
+                0,
+                100,
+                (0, 100),
+                key="own",
+                disabled=window != "Own",
+            )
+            invert = st.toggle("Invert", key="invert")
+        st.button(
+            "Overlay",
+            icon=":material/layers:",
+            shortcut="o",
+            on_click=_switch_overlay,
+            help="Show or hide the overlay",
+        )
+    low, high = own if window == "Own" else WINDOWS[window]
+    return {
+        "view": view,
+        "method": method,
+        "class": predicted if class_name == MOST_LIKELY else class_name,
+        "window": (low / 100, high / 100),
+        "invert": invert,
+        "strength": strength / 100,
+    }
+
+
+def _switch_overlay() -> None:
+    shown = st.session_state.get("view")
+    st.session_state["view"] = "Overlay" if shown == "Picture" else "Picture"
+
+
+def _picture(model: Model, case: Case, file, settings: dict) -> bytes | None:
+    """Draw the picture and return the overlay as PNG, if there is one."""
+    grey = overlay.render(case.preview, window=settings["window"], invert=settings["invert"])
+    influence = None
+    if settings["view"] != "Picture":
+        influence = _influence(model, case, file, settings["method"], settings["class"])
+    if influence is None:
+        _draw([grey], ["Radiograph"], False, f"Radiograph {case.name}")
+        return None
+    laid = overlay.blend(grey, influence, settings["strength"])
+    said = (
+        f"{METHODS[influence.method].title}: what the network looked at for {influence.class_name}"
+    )
+    both = settings["view"] == "Both"
+    base = overlay.blend(grey, influence, 0.0)
+    _draw([base, laid] if both else [laid], ["Radiograph", "Overlay"], influence.evidence, said)
+    if influence.evidence:
+        rows, columns = influence.cells
+        grid = f" The map has {rows} × {columns} cells, enlarged." if rows < 100 else ""
+        st.caption(f"{said}.{grid} It is not the outline of a lesion.")
+    else:
+        st.info(
+            f"Nothing in the picture speaks for {influence.class_name} by "
+            f"{METHODS[influence.method].title}: the map has no positive evidence, so none is drawn.",
+            icon=":material/info:",
+        )
+    return overlay.to_png(laid)
+
+
+def _draw(shown: list, titles: list[str], colour_bar: bool, alt: str) -> None:
+    st.plotly_chart(
+        figures.pictures(
+            shown, titles, colour_bar, PICTURE_HEIGHT if len(shown) == 1 else PAIR_HEIGHT
+        ),
+        config=figures.PICTURE_CONFIG,
+        key="picture",
+        alt=alt,
+    )
+
+
+def _influence(model: Model, case: Case, file, method: str, class_name: str) -> Influence | None:
+    """Return a map, from this session's memory if it was drawn before."""
+    kept: dict = st.session_state.setdefault("maps", {})
+    key = (case.key, model.version, method, class_name)
+    if key not in kept:
+        try:
+            with st.spinner(f"Drawing {METHODS[method].title}", show_time=method == "scorecam"):
+                classifier = loading.start_loading(model).result()
+                radiograph = radiographs.read(file.getvalue(), case.name)
+                kept[key] = classifier.classify(radiograph, method, class_name).influence
+        except KopError as error:
+            st.warning(str(error), icon=":material/warning:")
+            return None
+        while len(kept) > 200:
+            kept.pop(next(iter(kept)))
+    return kept[key]
+
+
+main()

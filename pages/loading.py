@@ -1,0 +1,46 @@
+"""Loading models behind the pages: TensorFlow takes seconds, and nobody should wait for it."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from kop_core.model_store import Model
+
+if TYPE_CHECKING:
+    from kop_core.classifier import Classifier
+
+
+@st.cache_resource
+def _worker() -> ThreadPoolExecutor:
+    """One thread for all sessions: two at once would import TensorFlow on top of each other."""
+    return ThreadPoolExecutor(1, thread_name_prefix="kop-loading")
+
+
+def start_loading(model: Model) -> Future[Classifier]:
+    """Begin to load a model, or return the loading under way or done. Never waits."""
+    changed = (model.folder / "card.json").stat().st_mtime_ns
+    future = _loading(str(model.folder), changed, model)
+    if future.done() and future.exception() is not None:
+        _loading.clear()  # the folder may be mended by now
+    return future
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _loading(folder: str, changed: int, _model: Model) -> Future[Classifier]:
+    return _worker().submit(_load, _model)
+
+
+def _load(model: Model) -> Classifier:
+    import numpy as np
+
+    from kop_core.classifier import Classifier
+    from kop_core.radiographs import Radiograph
+
+    classifier = Classifier(model)
+    # The first pass compiles: do that too before anyone asks.
+    blank = Radiograph(np.zeros((64, 64), np.float32), "blank", "PNG", 8, "")
+    classifier.classify(blank, explain="gradcam")
+    return classifier

@@ -1,0 +1,158 @@
+"""Pieces that several pages draw: small functions of values, with a key where they need one."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+
+import streamlit as st
+
+from kop_core import model_store, wording
+from kop_core.classes import CLASSES
+from kop_core.model_store import BrokenModel, Model
+
+_STYLE = """
+<style>
+[data-testid="stMainBlockContainer"] {padding: 3.9rem 2rem 2rem 2rem !important;}
+h1 {font-size: 1.6rem !important; padding: .2rem 0 !important;}
+h2 {font-size: 1.35rem !important;}
+h3 {font-size: 1.15rem !important; padding: .3rem 0 !important;}
+.kop-verdict {font-size: 1.2rem; line-height: 1.4; font-weight: 600; margin: 0 0 .3rem 0;}
+.kop-facts {display: grid; grid-template-columns: max-content 1fr; gap: .15rem .9rem;
+  font-size: .875rem; margin: 0 !important; padding: 0 !important;}
+.kop-facts dt {opacity: .75; font-weight: 400;}
+.kop-facts dd {margin: 0 !important; overflow-wrap: anywhere;}
+.kop-swatch {display: inline-block; width: .7rem; height: .7rem; border-radius: 2px;
+  margin-right: .45rem;}
+</style>
+"""
+
+
+def style() -> None:
+    """Set what the theme cannot: headings and lists of facts."""
+    st.html(_STYLE)
+
+
+def not_a_device(more: str = "") -> None:
+    """Say what KOP is not, and what else a page needs said at its foot."""
+    st.caption(f"{wording.NOT_A_DEVICE} {more}")
+
+
+def facts(pairs: list[tuple[str, str]]) -> None:
+    """Draw pairs of words as a two-column list."""
+    rows = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in pairs)
+    st.html(f'<dl class="kop-facts">{rows}</dl>')
+
+
+def split_badge(split: dict[str, Any]) -> None:
+    """Draw the badge that stands beside every accuracy."""
+    text, warning = wording.split_badge(split)
+    st.badge(
+        text, icon=":material/warning:" if warning else None, color="orange" if warning else "gray"
+    )
+
+
+def accuracy(model: Model) -> str:
+    """Return a model's accuracy with its interval and what it was measured on."""
+    evaluation = model.card["evaluation"]
+    return wording.estimate(
+        model.metrics["accuracy"], evaluation["images"], evaluation["radiographs"]
+    )
+
+
+def broken_models(broken: list[BrokenModel]) -> None:
+    """Name the model folders that cannot serve, and why."""
+    for model in broken:
+        st.warning(model.reason, icon=":material/warning:")
+
+
+def no_models() -> None:
+    """Say what to do when there is no model at all."""
+    st.info(
+        f"There is no model in {model_store.default_folder()}. Train one with "
+        "`python -m kop_core train`, or restore the folder with `git checkout models`.",
+        icon=":material/info:",
+    )
+
+
+def card(model: Model) -> None:
+    """Draw a model's card: what it is, what was measured, and what that means."""
+    kept = model.card
+    split_badge(kept["split"])
+    for statement in kept["statements"]:
+        st.markdown(f"- {escape(statement)}")
+    evaluation = kept["evaluation"]
+    st.markdown("**Measured on its test part**")
+    st.dataframe(_class_table(model), hide_index=True, alt="Figures by class with 95 % intervals")
+    st.caption(
+        f"{evaluation['images']:,} images"
+        + (f" of {evaluation['radiographs']:,} radiographs" if evaluation["radiographs"] else "")
+        + f", {wording.split_badge(kept['split'])[0]}. In brackets: {evaluation['interval']}."
+    )
+    facts(_card_facts(model))
+
+
+def escape(text: str) -> str:
+    """Return text that Markdown shows as it is: file names hold what they like."""
+    return re.sub(r"([\\`*_{}\[\]()#+\-!$~|<>:])", r"\\\1", text)
+
+
+# Heading, name of the metric of one class, name of its mean over the classes.
+_COLUMNS = (
+    ("Sensitivity", "recall", "balanced_accuracy"),
+    ("Specificity", "specificity", None),
+    ("Precision", "precision", None),
+    ("F1", "f1", "macro_f1"),
+    ("ROC AUC", "roc_auc", "macro_roc_auc"),
+)
+
+
+def _class_table(model: Model) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = [{"Class": c.label} for c in CLASSES]
+    rows.append({"Class": "Mean of the classes"})
+    for heading, metric, mean in _COLUMNS:
+        written = area if metric == "roc_auc" else figure
+        for row, c in zip(rows, CLASSES):
+            row[heading] = written(model.metrics.get(f"{metric}_{c.name}"))
+        rows[-1][heading] = written(model.metrics.get(mean)) if mean else ""
+    return rows
+
+
+def figure(metric: dict[str, float | None] | None) -> str:
+    """Return a share with its interval, short enough for a table."""
+    if not metric or metric["value"] is None:
+        return "not defined"
+    return "{:.0f} % ({:.0f}–{:.0f})".format(*(100 * metric[k] for k in ("value", "low", "high")))
+
+
+def area(metric: dict[str, float | None] | None) -> str:
+    """Return an area under a curve with its interval, as the field writes it."""
+    if not metric or metric["value"] is None:
+        return "not defined"
+    return "{:.2f} ({:.2f}–{:.2f})".format(*(metric[k] for k in ("value", "low", "high")))
+
+
+def _card_facts(model: Model) -> list[tuple[str, str]]:
+    kept = model.card
+    training, data = kept["training"], kept["data"]
+    config = training.get("config", {})
+    pairs = [
+        ("Model", f"{model.id}, version {model.version}"),
+        ("Network", kept.get("reference", kept["network"])),
+        ("Parameters", f"{kept['parameters']:,}" if "parameters" in kept else ""),
+        ("Data", data.get("source", data.get("name", "unknown"))),
+        ("Terms of the data", data.get("terms", "unknown")),
+        ("Fingerprint", str(data.get("fingerprint", "unknown"))[:16]),
+        (
+            "Training",
+            f"{training.get('epochs_run', '?')} epochs, {config.get('optimizer', '?')}, "
+            f"learning rate {config.get('learning_rate', '?')}, batch "
+            f"{config.get('batch_size', '?')}, seed {config.get('seed', '?')}, "
+            f"{training.get('precision', '?')}",
+        ),
+        ("Weights", training.get("weights", "")),
+        ("Calibration", "none: outputs are scores" if kept.get("calibration") is None else "yes"),
+        ("Libraries", ", ".join(f"{k} {v}" for k, v in kept["versions"].items())),
+    ]
+    return [(k, str(v)) for k, v in pairs if v]
