@@ -91,15 +91,33 @@ def examine(data: bytes, name: str, classifier: Classifier) -> Case:
 
 def _preview(radiograph: Radiograph) -> Radiograph:
     pixels = overlay.scaled(radiograph, PREVIEW_SIDE)
-    kept = ("name", "format", "bits", "sha256", "colour", "modality", "body_part", "view",
-            "laterality", "pixel_spacing", "notes")  # fmt: skip
+    kept = (
+        "name",
+        "format",
+        "bits",
+        "sha256",
+        "colour",
+        "modality",
+        "body_part",
+        "view",
+        "laterality",
+        "pixel_spacing",
+        "notes",
+    )
     return Radiograph(pixels, **{k: getattr(radiograph, k) for k in kept})
 
 
 CSV_COLUMNS = (
-    "file", "class", "how_sure", *(f"p_{n}" for n in CLASS_NAMES), "model", "version",
-    "calibrated", "cautions", "error",
-)  # fmt: skip
+    "file",
+    "class",
+    "how_sure",
+    *(f"p_{n}" for n in CLASS_NAMES),
+    "model",
+    "version",
+    "calibrated",
+    "cautions",
+    "error",
+)
 
 
 def to_csv(cases: Iterable[Case]) -> str:

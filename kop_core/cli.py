@@ -213,8 +213,14 @@ def _add_train(commands: Any) -> None:
 
 
 _SETTINGS = (
-    "network", "epochs", "seed", "batch_size", "learning_rate", "optimizer", "precision",
-)  # fmt: skip
+    "network",
+    "epochs",
+    "seed",
+    "batch_size",
+    "learning_rate",
+    "optimizer",
+    "precision",
+)
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -229,8 +235,10 @@ def _train(options: argparse.Namespace) -> int:
     elif options.data and options.out:
         run = train(TrainingConfig(**chosen), options.data, options.out, progress)
     else:
-        raise RunError("Name the data and a folder for the run (--data FOLDER --out RUN), or a run "
-                       "to go on with (--resume RUN).")  # fmt: skip
+        raise RunError(
+            "Name the data and a folder for the run (--data FOLDER --out RUN), or a run "
+            "to go on with (--resume RUN)."
+        )
     progress.close()
     card = json.loads((run / model_store.CARD).read_text(encoding="utf-8"))
     for statement in card["statements"]:
@@ -301,8 +309,11 @@ class _ProgressLine:
 
 def progress_line(progress: Progress) -> str:
     """Return how far a run is, with the time left, in one line."""
-    what = {"scanning": "scanning files", "reading": "reading radiographs",
-            "measuring": "measuring on the test part"}  # fmt: skip
+    what = {
+        "scanning": "scanning files",
+        "reading": "reading radiographs",
+        "measuring": "measuring on the test part",
+    }
     if progress.stage in what:
         return f"{what[progress.stage]} {progress.done}/{progress.total}"
     parts = [f"epoch {progress.epoch}/{progress.epochs}"]

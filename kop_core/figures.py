@@ -41,7 +41,8 @@ def probability_bars(prediction: Prediction) -> go.Figure:
             textposition="outside",
             cliponaxis=False,
             customdata=[[wording.percent(v), c.t_score] for v, c in zip(values, CLASSES)],
-            hovertemplate=f"%{{y}}: {what} %{{customdata[0]}}.<br>%{{customdata[1]}}<extra></extra>",
+            hovertemplate=f"%{{y}}: {what} %{{customdata[0]}}.<br>%{{customdata[1]}}"
+            "<extra></extra>",
         )
     )
     figure.update_yaxes(autorange="reversed", ticksuffix="  ", fixedrange=True)
@@ -66,21 +67,41 @@ def pictures(
     tall, wide = shown[0].shape[:2]
     many = len(shown) > 1
     figure = make_subplots(
-        1, len(shown), shared_xaxes="all", shared_yaxes="all", horizontal_spacing=0.01,
+        1,
+        len(shown),
+        shared_xaxes="all",
+        shared_yaxes="all",
+        horizontal_spacing=0.01,
         subplot_titles=titles if many else None,
-    )  # fmt: skip
+    )
     for place, picture in enumerate(shown, start=1):
         source = "data:image/png;base64," + base64.b64encode(overlay.to_png(picture)).decode()
         figure.add_layout_image(
-            source=source, x=0, y=0, sizex=wide, sizey=tall, sizing="stretch", layer="below",
-            xref="x", yref="y", row=1, col=place,
-        )  # fmt: skip
+            source=source,
+            x=0,
+            y=0,
+            sizex=wide,
+            sizey=tall,
+            sizing="stretch",
+            layer="below",
+            xref="x",
+            yref="y",
+            row=1,
+            col=place,
+        )
         # Plotly draws axes only where there is a trace.
         figure.add_trace(
-            go.Scatter(x=[0, wide], y=[0, tall], mode="markers", marker_opacity=0,
-                       hoverinfo="skip", showlegend=False),
-            row=1, col=place,
-        )  # fmt: skip
+            go.Scatter(
+                x=[0, wide],
+                y=[0, tall],
+                mode="markers",
+                marker_opacity=0,
+                hoverinfo="skip",
+                showlegend=False,
+            ),
+            row=1,
+            col=place,
+        )
     figure.update_xaxes(visible=False, range=[0, wide], constrain="domain")
     figure.update_yaxes(visible=False, range=[tall, 0], constrain="domain", constraintoward="top")
     for place in range(1, len(shown) + 1):

@@ -23,8 +23,11 @@ from kop_core.errors import ModelError, RunError, UnknownModel, UnknownNetwork
 from kop_core.radiographs import preparation
 
 CARD, WEIGHTS, HISTORY, PREDICTIONS = (
-    "card.json", "model.keras", "history.csv", "predictions.csv",
-)  # fmt: skip
+    "card.json",
+    "model.keras",
+    "history.csv",
+    "predictions.csv",
+)
 FILES = (WEIGHTS, HISTORY, PREDICTIONS)
 MAX_MODEL_BYTES = 32 * 10**6
 _MAX_CARD_BYTES = 2**20
@@ -289,7 +292,7 @@ def publish(
             shutil.copyfile(run / file, draft / file)
         text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
         (draft / CARD).write_text(text, encoding="utf-8")
-        os.replace(draft, target)
+        draft.replace(target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return open_model(target)

@@ -103,10 +103,7 @@ def _results(model: Model, files: list) -> None:
         st.error(str(error), icon=":material/error:")
         return
     failed = [c for c in found if c.error]
-    if len(found) > 1:
-        case = _batch(model, found, failed)
-    else:
-        case = found[0]
+    case = _batch(model, found, failed) if len(found) > 1 else found[0]
     if case.error:
         st.error(parts.escape(case.error), icon=":material/error:")
     if case.prediction:
@@ -386,8 +383,8 @@ def _picture(model: Model, case: Case, file, settings: dict) -> bytes | None:
         st.caption(f"{said}.{grid} It is not the outline of a lesion.")
     else:
         st.info(
-            f"Nothing in the picture speaks for {influence.class_name} by "
-            f"{METHODS[influence.method].title}: the map has no positive evidence, so none is drawn.",
+            f"By {METHODS[influence.method].title} nothing in the picture speaks for "
+            f"{influence.class_name}: the map has no positive evidence, so none is drawn.",
             icon=":material/info:",
         )
     return overlay.to_png(laid)

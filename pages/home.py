@@ -8,8 +8,8 @@ from pages import parts
 parts.style()
 st.title("KOP: knee osteoporosis on X-rays")
 st.markdown(
-    "KOP classifies knee radiographs as **healthy**, **osteopenia** or **osteoporosis**, shows what "
-    "the network looked at, and says how far to trust it."
+    "KOP classifies knee radiographs as **healthy**, **osteopenia** or **osteoporosis**, shows "
+    "what the network looked at, and says how far to trust it."
 )
 parts.not_a_device()
 
@@ -60,6 +60,6 @@ st.markdown(
     "Most published accuracies in this field come from public collections in which each radiograph "
     "appears many times, cropped, rescaled or copied, sometimes under two labels. Split such a "
     "collection at random and nearly every test image has a copy in training; the figure then "
-    "measures recognition, not diagnosis. KOP puts the split beside every accuracy, and an interval "
-    "that counts radiographs, not files."
+    "measures recognition, not diagnosis. KOP puts the split beside every accuracy, and an "
+    "interval that counts radiographs, not files."
 )

@@ -60,9 +60,13 @@ class Augmentation:
         from_y = center_y * (1 + self.shift * 2 * draw[3])
         # Pillow wants the map from output to input coordinates.
         matrix = (
-            flip * cos, sin, from_x - flip * cos * center_x - sin * center_y,
-            -flip * sin, cos, from_y + flip * sin * center_x - cos * center_y,
-        )  # fmt: skip
+            flip * cos,
+            sin,
+            from_x - flip * cos * center_x - sin * center_y,
+            -flip * sin,
+            cos,
+            from_y + flip * sin * center_x - cos * center_y,
+        )
         moved = Image.fromarray(grey).transform(
             (width, height),
             Image.Transform.AFFINE,

@@ -95,9 +95,7 @@ def evaluate(predictions: Predictions, draws: int = DRAWS, seed: int = 0) -> Eva
     sampled = np.array([area(weights[group]) for weights in times_drawn])
     for place, (name, value) in enumerate(zip(_AREA_NAMES, area(np.ones(len(group))))):
         metrics[name] = _estimate(float(value), sampled[:, place])
-    return Evaluation(
-        metrics, whole.astype(int), len(group), groups, predictions.by_radiograph
-    )  # fmt: skip
+    return Evaluation(metrics, whole.astype(int), len(group), groups, predictions.by_radiograph)
 
 
 def _estimate(value: float, samples: np.ndarray) -> Estimate:

@@ -51,9 +51,7 @@ def build(
     inputs = keras.Input(input_shape, name="radiograph")
     x = inputs
     for i, (filters, kernel, stride, padding, pool) in enumerate(CONVOLUTIONS, start=1):
-        x = layers.Conv2D(
-            filters, kernel, stride, padding, activation="relu", name=f"conv{i}"
-        )(x)  # fmt: skip
+        x = layers.Conv2D(filters, kernel, stride, padding, activation="relu", name=f"conv{i}")(x)
         x = layers.BatchNormalization(momentum=batch_norm_momentum, name=f"norm{i}")(x)
         if pool:
             x = layers.MaxPooling2D(pool, name=f"pool{i}")(x)

@@ -43,17 +43,44 @@ _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _MAX_BITS = 32
 # Nothing that names the patient is among what is read.
 _TAGS = (
-    "SOPClassUID", "Modality", "BodyPartExamined", "ViewPosition", "Laterality",
-    "ImageLaterality", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
-    "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit",
-    "PixelRepresentation", "PixelPaddingValue", "PixelSpacing", "ImagerPixelSpacing",
-    "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "VOILUTSequence",
-    "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationIntentType",
-    "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
-    "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
-    "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
-    "PixelData", "FloatPixelData", "DoubleFloatPixelData",
-)  # fmt: skip
+    "SOPClassUID",
+    "Modality",
+    "BodyPartExamined",
+    "ViewPosition",
+    "Laterality",
+    "ImageLaterality",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "ModalityLUTSequence",
+    "VOILUTSequence",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "PresentationIntentType",
+    "RedPaletteColorLookupTableDescriptor",
+    "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor",
+    "RedPaletteColorLookupTableData",
+    "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableData",
+    "PixelData",
+    "FloatPixelData",
+    "DoubleFloatPixelData",
+)
 
 
 def read_dicom(data: bytes, name: str, digest: str, limits) -> Radiograph:
@@ -70,9 +97,10 @@ def read_dicom(data: bytes, name: str, digest: str, limits) -> Radiograph:
     """
     if _DEFLATED in data[: 1 << 18]:
         raise NotAnImage(
-            name, "the DICOM file is deflated as a whole, which KOP does not unpack. Export it "
-            "uncompressed or as JPEG."
-        )  # fmt: skip
+            name,
+            "the DICOM file is deflated as a whole, which KOP does not unpack. Export it "
+            "uncompressed or as JPEG.",
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of headers that do no harm here
         try:

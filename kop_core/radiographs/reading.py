@@ -28,8 +28,16 @@ from kop_core.errors import (
 from kop_core.radiographs.radiograph import Radiograph
 
 EXTENSIONS: tuple[str, ...] = (
-    "png", "jpg", "jpeg", "tif", "tiff", "bmp", "webp", "dcm", "dicom",
-)  # fmt: skip
+    "png",
+    "jpg",
+    "jpeg",
+    "tif",
+    "tiff",
+    "bmp",
+    "webp",
+    "dcm",
+    "dicom",
+)
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _FORMAT_NAMES = "PNG, JPEG, TIFF, BMP, WebP or DICOM"

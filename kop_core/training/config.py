@@ -47,7 +47,7 @@ class TrainingConfig:
     momentum: float = 0.9
     schedule: str = "cosine"
     options: dict[str, Any] = field(default_factory=lambda: {"batch_norm_momentum": 0.9})
-    augmentation: Augmentation | None = Augmentation()
+    augmentation: Augmentation | None = field(default_factory=Augmentation)
     precision: str = "auto"
 
     def __post_init__(self) -> None:

@@ -23,8 +23,14 @@ import numpy as np
 from kop_core.errors import RunError
 
 HISTORY_COLUMNS = (
-    "epoch", "accuracy", "loss", "val_accuracy", "val_loss", "learning_rate", "seconds",
-)  # fmt: skip
+    "epoch",
+    "accuracy",
+    "loss",
+    "val_accuracy",
+    "val_loss",
+    "learning_rate",
+    "seconds",
+)
 
 
 @dataclass(frozen=True)
@@ -130,8 +136,8 @@ class RunFolder:
                 np.savez(stream, **arrays)
         except OSError as error:
             raise RunError(
-                f"The checkpoint of epoch {epoch} could not be written ({error.strerror}). Free some "
-                f"space; then go on from the one before: --resume {self.path}"
+                f"The checkpoint of epoch {epoch} could not be written ({error.strerror}). Free "
+                f"some space; then go on from the one before: --resume {self.path}"
             ) from error
 
     def read_checkpoint(self) -> tuple[int, list[np.ndarray], list[np.ndarray]] | None:
@@ -161,7 +167,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(draft, path)
+        draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
 

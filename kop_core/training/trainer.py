@@ -244,8 +244,8 @@ class _Run:
             if not math.isfinite(figures["loss"]):
                 raise RunError(
                     f"The loss stopped being a number in epoch {epoch + 1}, step {step + 1}. The "
-                    f"learning rate ({self.config.learning_rate:g}) is likely too high: start a new "
-                    "run with a tenth of it. The history up to here is kept."
+                    f"learning rate ({self.config.learning_rate:g}) is likely too high: start a "
+                    "new run with a tenth of it. The history up to here is kept."
                 )
             self.step_seconds = (time.monotonic() - began) / (step + 1)
             self._tell("training", step + 1, self.steps, epoch, figures)
