@@ -7,15 +7,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import streamlit as st
 
+from pages import parts
+
 ICON = Path(__file__).parent / "assets" / "icon.png"
 
 st.set_page_config(page_title="KOP: knee osteoporosis on X-rays", page_icon=ICON, layout="wide")
 st.logo(ICON, size="large")
-st.navigation(
+page = st.navigation(
     [
         st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),
         st.Page("pages/classify.py", title="Classify", icon=":material/radiology:"),
         st.Page("pages/models.py", title="Models", icon=":material/description:"),
     ],
     position="top",
-).run()
+)
+wanted = parts.entered()
+if wanted is not None:
+    st.switch_page(wanted[0], query_params=wanted[1])
+page.run()

@@ -24,7 +24,7 @@ WINDOWS = {"Full range": (0, 100), "Bone": (30, 100), "Soft tissue": (5, 60)}
 
 def main() -> None:
     """Draw the page."""
-    parts.style()
+    parts.begin("pages/classify.py")
     st.title("Classify knee X-rays", anchor=False)
     models, broken = model_store.list_models()
     upload, choice = st.columns([1.75, 1], gap="medium")
@@ -136,9 +136,6 @@ def _batch(model: Model, found: list[Case], failed: list[Case]) -> Case:
     st.markdown(
         f"**{len(found) - len(failed)} of {len(found)} classified.** Choose a row to see it."
     )
-    if failed:
-        listed = "\n".join(f"- {parts.escape(c.error or '')}" for c in failed)
-        st.warning(f"Not classified:\n{listed}", icon=":material/warning:")
     chosen = st.dataframe(
         [_row(c) for c in found],
         column_config=_columns(found),
@@ -151,6 +148,9 @@ def _batch(model: Model, found: list[Case], failed: list[Case]) -> Case:
         alt="The batch, a row a file: class, how sure, and the score of each class",
     )
     _batch_downloads(model, found)
+    if failed:
+        listed = "\n".join(f"- {parts.escape(c.error or '')}" for c in failed)
+        st.warning(f"Not classified:\n{listed}", icon=":material/warning:")
     rows = chosen["selection"]["rows"]
     place = rows[0] if rows and rows[0] < len(found) else _first_good(found)
     return found[place]

@@ -5,7 +5,7 @@ import streamlit as st
 from kop_core import model_store
 from pages import parts
 
-parts.style()
+parts.begin("pages/home.py")
 st.title("KOP: knee osteoporosis on X-rays")
 st.markdown(
     "KOP classifies knee radiographs as **healthy**, **osteopenia** or **osteoporosis**, shows "

@@ -5,7 +5,7 @@ import streamlit as st
 from kop_core import model_store
 from pages import parts
 
-parts.style()
+parts.begin("pages/models.py")
 st.title("Models")
 models, broken = model_store.list_models()
 parts.broken_models(broken)

@@ -12,6 +12,7 @@ from kop_core import model_store, wording
 from kop_core.classes import CLASSES
 from kop_core.model_store import BrokenModel, Model
 
+_ENTERED, _WANTED = "kop_entered", "kop_wanted"
 _STYLE = """
 <style>
 [data-testid="stMainBlockContainer"] {padding: 3.9rem 2rem 2rem 2rem !important;}
@@ -29,9 +30,26 @@ h3 {font-size: 1.15rem !important; padding: .3rem 0 !important;}
 """
 
 
-def style() -> None:
-    """Set what the theme cannot: headings and lists of facts."""
+def begin(page: str) -> None:
+    """Begin a page: see that it runs inside ``app.py``, and set what the theme cannot.
+
+    Streamlit runs a file in ``pages/`` by itself, without ``app.py``, when its address is
+    the first that a fresh server is asked for. The page is then entered anew through
+    ``app.py``, which leads back to it (see :func:`entered`).
+
+    Args:
+        page: the page's own file, such as ``"pages/home.py"``.
+    """
+    if not st.session_state.get(_ENTERED):
+        st.session_state[_WANTED] = (page, st.query_params.to_dict())
+        st.switch_page("app.py")
     st.html(_STYLE)
+
+
+def entered() -> tuple[str, dict[str, str]] | None:
+    """Note that ``app.py`` runs; return the page and parameters to lead back to, if any."""
+    st.session_state[_ENTERED] = True
+    return st.session_state.pop(_WANTED, None)
 
 
 def not_a_device(more: str = "") -> None:

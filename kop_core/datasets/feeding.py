@@ -55,7 +55,8 @@ class Augmentation:
         scale = 1 + self.zoom * draw[1]
         flip = -1.0 if self.mirror and rng.random() < 0.5 else 1.0
         cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
-        center_x, center_y = (width - 1) / 2, (height - 1) / 2
+        # Pillow counts from the picture's corner: a pixel's middle is at 0.5.
+        center_x, center_y = width / 2, height / 2
         from_x = center_x * (1 + self.shift * 2 * draw[2])
         from_y = center_y * (1 + self.shift * 2 * draw[3])
         # Pillow wants the map from output to input coordinates.

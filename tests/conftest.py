@@ -1,0 +1,116 @@
+"""What the tests share: the real radiographs beside the checkout, models, small data sets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+REQUIRE_ALL = bool(os.environ.get("KOP_REQUIRE_ALL"))
+
+
+def missing(what: str) -> None:
+    """Skip a test that cannot run here; in CI, where it must, fail it."""
+    if REQUIRE_ALL:
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real radiographs."""
+    if not SHARED.is_dir():
+        missing(f"needs the radiographs in {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def full_size(shared) -> list[Path]:
+    """Nine knees, three a class, as a person would upload them."""
+    files = sorted(p for p in (shared / "full_size").rglob("*") if p.is_file())
+    assert len(files) == 9
+    return files
+
+
+@pytest.fixture(scope="session")
+def shipped():
+    """The first model in ``models/``."""
+    from kop_core import model_store
+
+    return model_store.get(folder=ROOT / "models")
+
+
+@pytest.fixture(scope="session")
+def classifier(shipped):
+    """The first model in ``models/``, loaded."""
+    from kop_core.classifier import Classifier
+
+    return Classifier(shipped)
+
+
+@pytest.fixture
+def models(tmp_path, shipped) -> Path:
+    """A folder of models that a test may break."""
+    folder = tmp_path / "models"
+    shutil.copytree(shipped.folder, folder / shipped.id)
+    return folder
+
+
+@pytest.fixture
+def small_data(tmp_path) -> Path:
+    """Twelve generated pictures a class that a small network can tell apart."""
+    return make_data(tmp_path / "data", 12)
+
+
+def make_data(folder: Path, count: int) -> Path:
+    """Write class folders of generated pictures: the brighter, the denser the stripes."""
+    rng = np.random.default_rng(5)
+    for place, name in enumerate(("Normal", "Osteopenia", "Osteoporosis")):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            x = np.arange(96)
+            stripes = 90 + 40 * place + 30 * np.sin(x * (0.2 + 0.3 * place) + rng.uniform(0, 6))
+            picture = stripes[None, :] + rng.normal(0, 6, (128, 96))
+            grey = np.clip(picture, 0, 255).astype(np.uint8)
+            Image.fromarray(grey).save(folder / name / f"{name} {i}.png")
+    return folder
+
+
+@pytest.fixture
+def small_network(monkeypatch):
+    """Register a network with every kind of state that a run must bring back."""
+    from kop_core.networks import registry
+
+    def build(input_shape, classes, batch_norm_momentum, dropout):
+        import keras
+        from keras import layers
+
+        inputs = keras.Input(input_shape)
+        x = layers.AveragePooling2D(8)(inputs)
+        x = layers.Conv2D(8, 3, activation="relu", name="conv1")(x)
+        x = layers.BatchNormalization(momentum=batch_norm_momentum)(x)
+        x = layers.GlobalAveragePooling2D()(x)
+        x = layers.Dense(16, activation="relu")(x)
+        x = layers.Dropout(dropout)(x)
+        outputs = layers.Dense(classes, activation="softmax", dtype="float32")(x)
+        return keras.Model(inputs, outputs)
+
+    network = registry.Network(
+        name="small",
+        title="Small",
+        builder=build,
+        preparation="stretch224",
+        explain_layer="conv1",
+        options={"batch_norm_momentum": 0.9, "dropout": 0.5},
+        reference="none",
+    )
+    monkeypatch.setitem(registry._NETWORKS, "small", network)
+    return network

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from kop_core.errors import ModelError, WrongBodyPart
+from kop_core.radiographs import PREPARATIONS, Radiograph, cautions, prepare, require_knee
+from kop_core.radiographs.preparation import from_config, prepare_grey
+
+STRETCH = PREPARATIONS["stretch224"]
+
+
+def radiograph(pixels, **values) -> Radiograph:
+    return Radiograph(np.asarray(pixels, np.float32), "knee", "PNG", 8, "", **values)
+
+
+def test_shape_range_and_channels():
+    ramp = np.tile(np.linspace(0, 1, 500), (300, 1))
+    prepared = prepare(radiograph(ramp), STRETCH)
+    assert prepared.shape == (224, 224, 3) and prepared.dtype == np.float32
+    assert prepared.min() >= -1 and prepared.max() <= 1
+    np.testing.assert_allclose(prepared[100, :, 0], np.linspace(-1, 1, 224), atol=0.01)
+    assert (prepared[..., 0] == prepared[..., 2]).all()
+    np.testing.assert_array_equal(prepared[..., 1], prepare_grey(radiograph(ramp), STRETCH))
+
+
+def test_reducing_does_not_alias():
+    board = np.indices((1792, 1792)).sum(axis=0) % 2
+    prepared = prepare_grey(radiograph(board), STRETCH)
+    np.testing.assert_allclose(prepared, 0, atol=0.02)
+
+
+def test_cards_name_known_preparations_only():
+    assert from_config(STRETCH.get_config()) is STRETCH
+    with pytest.raises(ModelError, match="preparation"):
+        from_config({**STRETCH.get_config(), "low": 0.0})
+    with pytest.raises(ModelError, match="preparation"):
+        from_config({"name": "other"})
+
+
+@pytest.mark.parametrize("part", ["CHEST", "HAND", "LSPINE", "SKULL"])
+def test_other_parts_of_the_body_are_refused(part):
+    with pytest.raises(WrongBodyPart, match=part):
+        require_knee(radiograph(np.ones((64, 64)), body_part=part))
+
+
+@pytest.mark.parametrize("part", [None, "KNEE", "LOWER LIMB", "LEG", "RT KNEE"])
+def test_knees_pass(part):
+    require_knee(radiograph(np.ones((64, 64)), body_part=part))
+
+
+def test_cautions():
+    assert any("no contrast" in c for c in cautions(radiograph(np.ones((300, 300))), STRETCH))
+    faint = np.tile(np.linspace(0.4, 0.5, 300), (300, 1))
+    assert any("little contrast" in c for c in cautions(radiograph(faint), STRETCH))
+    good = np.tile(np.linspace(0, 1, 300), (300, 1))
+    assert cautions(radiograph(good), STRETCH) == ()
+    assert any("enlarged" in c for c in cautions(radiograph(good[:100]), STRETCH))
+    assert any("colour" in c for c in cautions(radiograph(good, colour=True), STRETCH))

@@ -1,0 +1,115 @@
+"""Model folders: whole, incomplete, altered."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kop_core import model_store
+from kop_core.errors import ModelError, RunError, UnknownModel
+
+
+def change_card(folder, **values):
+    path = folder / "card.json"
+    card = {**json.loads(path.read_text()), **values}
+    path.write_text(json.dumps({k: v for k, v in card.items() if v is not None}))
+
+
+def test_what_is_shipped(shipped):
+    model_store.verify(shipped)
+    assert shipped.card["network"] == "paper"
+    assert shipped.card["parameters"] == 15_610_499
+    assert shipped.card["classes"] == ["healthy", "osteopenia", "osteoporosis"]
+    assert (shipped.folder / "model.keras").stat().st_size <= 32e6
+    assert {"value", "low", "high"} == shipped.metrics["accuracy"].keys()
+    assert shipped.card["storage"]["largest_difference_of_a_probability"] <= 0.005
+
+
+def test_the_shipped_card_says_what_its_split_means(shipped):
+    said = " ".join(shipped.card["statements"])
+    assert shipped.card["split"]["protocol"] == "random"
+    assert "The split was random" in said
+    assert "have a picture of the same radiograph in training" in said
+    assert "on a new patient expect it to be far lower" in said
+    assert shipped.card["data"]["terms"]
+
+
+def test_the_shipped_figures_follow_from_the_predictions(shipped):
+    from kop_core.evaluation import Predictions, evaluate
+
+    found = evaluate(Predictions.read(shipped.folder / "predictions.csv"))
+    assert found.get_config() == shipped.card["evaluation"]
+
+
+@pytest.mark.parametrize("name", ["model.keras", "history.csv", "predictions.csv", "card.json"])
+def test_a_missing_file_is_named(models, shipped, name):
+    (models / shipped.id / name).unlink()
+    whole, broken = model_store.list_models(models)
+    assert not whole and name in broken[0].reason and shipped.id in broken[0].reason
+    with pytest.raises(ModelError, match=name):
+        model_store.get(shipped.id, models)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "predictions.csv"])
+def test_an_altered_file_is_named(models, shipped, name):
+    with (models / shipped.id / name).open("ab") as stream:
+        stream.write(b"1")
+    with pytest.raises(ModelError, match=f"{name}.*altered"):
+        model_store.verify(model_store.get(shipped.id, models))
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"network": "resnet-9000"}, "no network called 'resnet-9000'"),
+        ({"classes": ["osteoporosis", "osteopenia", "healthy"]}, "in this order"),
+        ({"preparation": {"name": "other"}}, "preparation"),
+        ({"format": 2}, "newer"),
+        ({"evaluation": {}}, "measured figures"),
+        ({"checksums": {}}, "checksum"),
+        ({"statements": None, "split": None}, "split, statements"),
+    ],
+)
+def test_a_wrong_card_is_said(models, shipped, values, says):
+    change_card(models / shipped.id, **values)
+    with pytest.raises(ModelError, match=says):
+        model_store.get(shipped.id, models)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "[" * 100_000])
+def test_a_card_that_is_none(models, shipped, text):
+    (models / shipped.id / "card.json").write_text(text)
+    with pytest.raises(ModelError, match="not readable"):
+        model_store.get(shipped.id, models)
+
+
+def test_unknown_models_list_the_known_ones(models, shipped, tmp_path):
+    with pytest.raises(UnknownModel, match=f"Known: {shipped.id}"):
+        model_store.get("other", models)
+    with pytest.raises(UnknownModel, match="no model in"):
+        model_store.get(None, tmp_path / "nothing")
+
+
+def test_one_broken_model_leaves_the_others(models, shipped):
+    (models / "half").mkdir()
+    (models / ".hidden").mkdir()
+    whole, broken = model_store.list_models(models)
+    assert [m.id for m in whole] == [shipped.id] and [b.id for b in broken] == ["half"]
+    assert model_store.get(None, models).id == shipped.id
+
+
+def test_publish(models, shipped):
+    source = models / shipped.id
+    model = model_store.publish(source, "second", models, title="Second", terms="none")
+    assert model.title == "Second" and model.card["data"]["terms"] == "none"
+    model_store.verify(model)
+    with pytest.raises(RunError, match="already"):
+        model_store.publish(source, "second", models)
+    for name in ("../up", "A b", "", ".x", "a/b"):
+        with pytest.raises(RunError, match="cannot be a model's name"):
+            model_store.publish(source, name, models)
+    (source / "card.json").unlink()
+    with pytest.raises(RunError, match="not finished"):
+        model_store.publish(source, "third", models)
+    assert sorted(p.name for p in models.iterdir()) == sorted([shipped.id, "second"])

@@ -1,0 +1,46 @@
+import pytest
+
+from kop_core.datasets.feeding import Augmentation
+from kop_core.errors import RunError
+from kop_core.training import TrainingConfig, best_precision
+
+
+def test_there_and_back():
+    config = TrainingConfig(epochs=3, seed=9, augmentation=Augmentation(mirror=False))
+    assert TrainingConfig.from_config(config.get_config()) == config
+    plain = TrainingConfig(augmentation=None)
+    assert TrainingConfig.from_config(plain.get_config()) == plain
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"batch_size": 0}, "batch"),
+        ({"seed": -1}, "seed"),
+        ({"test_share": 1.0}, "between 0 and 1"),
+        ({"learning_rate": 0.0}, "learning rate"),
+        ({"optimizer": "lion"}, "Known: sgd, adam"),
+        ({"schedule": "step"}, "Known: cosine"),
+        ({"precision": "int8"}, "Known: auto"),
+    ],
+)
+def test_what_is_out_of_range_is_named(setting, says):
+    with pytest.raises(RunError, match=says):
+        TrainingConfig(**setting)
+
+
+def test_unknown_settings_are_named():
+    with pytest.raises(RunError, match="colour"):
+        TrainingConfig.from_config({"colour": 1})
+    with pytest.raises(RunError, match="cannot be read"):
+        TrainingConfig.from_config({"augmentation": {"spin": 1}})
+
+
+def test_precision_follows_the_processor(tmp_path):
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor : 0\nflags\t\t: fpu avx512_bf16 sse\n")
+    assert best_precision(info) == "mixed_bfloat16"
+    info.write_text("processor : 0\nflags\t\t: fpu avx2\n")
+    assert best_precision(info) == "float32"
+    assert best_precision(tmp_path / "none") == "float32"
