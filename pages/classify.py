@@ -50,7 +50,7 @@ def main() -> None:
 def _upload() -> list:
     return st.file_uploader(
         "Radiographs of the knee",
-        type=list(radiographs.EXTENSIONS),
+        type=None,  # DICOM files often have no extension; KOP itself says what it cannot read
         accept_multiple_files=True,
         help="PNG, JPEG, TIFF, BMP, WebP or DICOM. Files stay on this machine, in memory, and are "
         "forgotten when the page is closed.",

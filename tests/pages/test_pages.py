@@ -1,0 +1,117 @@
+"""The pages by Streamlit's own test driver: no exception, and the words that must be there."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def app(monkeypatch, models):
+    monkeypatch.setenv("KOP_MODELS", str(models))
+    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).run()
+
+
+def words(at: AppTest) -> str:
+    kinds = ("title", "header", "subheader", "markdown", "caption", "warning", "info", "error")
+    return "\n".join(str(e.value) for kind in kinds for e in at.get(kind))
+
+
+def go(at: AppTest, page: str) -> AppTest:
+    at.switch_page(f"pages/{page}.py").run()
+    assert not at.exception
+    return at
+
+
+def test_home_says_what_kop_is_and_what_it_is_not(app, shipped):
+    assert not app.exception
+    said = words(app)
+    assert "not a medical device" in said and "not a diagnosis" in said
+    assert shipped.title in said and shipped.version in said
+    assert "95 % CI" in said and "copies in training" in said
+
+
+def test_every_accuracy_has_its_badge(app):
+    for page in ("home", "models"):
+        said = words(go(app, page))
+        assert said.count("Accuracy ") == 1
+        assert "random split, " in said
+
+
+def test_home_without_models(app, models, shipped):
+    shutil.rmtree(models / shipped.id)
+    said = words(app.run())
+    assert not app.exception
+    assert "There is no model in" in said
+
+
+def test_models_shows_the_card(app, shipped):
+    at = go(app, "models")
+    said = words(at)
+    for statement in (
+        "The split was random",
+        "same radiograph in training",
+        "Not a medical device",
+    ):
+        assert statement in said.replace("\\", "")
+    assert len(at.dataframe) == 1
+    assert list(at.dataframe[0].value["Class"]) == [
+        "Healthy", "Osteopenia", "Osteoporosis", "Mean of the classes",
+    ]  # fmt: skip
+
+
+def test_a_model_that_is_not_there_is_said(app):
+    app.query_params["model"] = "gone"
+    at = app.switch_page("pages/models.py").run()
+    assert "gone" in words(at) or "There is no model" in words(at)
+
+
+def test_classify_begins_with_what_to_do(app, shipped):
+    at = go(app, "classify")
+    assert "Drop one radiograph or many" in words(at)
+    assert "not a medical device" in words(at)
+    assert at.selectbox(key="model").value == shipped.id
+
+
+@pytest.mark.parametrize("name", ["model.keras", "card.json"])
+def test_a_broken_model_is_named_on_every_page(app, models, shipped, name):
+    (models / shipped.id / name).unlink()
+    for page in ("home", "models", "classify"):
+        said = words(go(app, page))
+        assert f"The model {shipped.id} lacks its {name}" in said
+        assert "Traceback" not in said
+
+
+def test_a_broken_model_leaves_the_others(app, models, shipped):
+    shutil.copytree(models / shipped.id, models / "zz_broken")
+    (models / "zz_broken" / "history.csv").unlink()
+    at = go(app, "classify")
+    assert "zz_broken lacks its history.csv" in words(at)
+    assert at.selectbox(key="model").options == [shipped.title]
+
+
+def test_classifying_one_and_a_batch_with_broken_files(app, full_size, shared):
+    at = go(app, "classify")
+    upload(at, [full_size[0]])
+    assert not at.exception
+    verdict = next(m.value for m in at.get("html") if "kop-verdict" in m.value)
+    assert any(w in verdict for w in ("most likely", "undecided"))
+    assert "Accuracy" in words(at)
+
+    upload(at, [*full_size[:2], ROOT / "Makefile"])
+    assert not at.exception
+    said = words(at).replace("\\", "")
+    assert "2 of 3 classified" in said
+    assert "Makefile: this is text, not a picture" in said
+    assert list(at.dataframe[0].value["File"]) == [full_size[0].name, full_size[1].name, "Makefile"]
+
+
+def upload(at: AppTest, paths: list[Path]) -> None:
+    files = [(p.name, p.read_bytes(), "application/octet-stream") for p in paths]
+    at.get("file_uploader")[0].set_value(files)
+    at.run()

@@ -1,0 +1,192 @@
+"""The commands as a person types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kop_core import cli
+from kop_core.training import Progress
+from tests.radiographs.test_dicom import as_bytes, dataset
+from tests.radiographs.test_reading import JPEG, png_declaring, zipped
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def kop(*arguments, **environment) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "kop_core", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def test_networks(capsys):
+    assert cli.main(["networks", "--json"]) == 0
+    (paper,) = [n for n in json.loads(capsys.readouterr().out) if n["name"] == "paper"]
+    assert {
+        "parameters": 15_610_499,
+        "trainable": 15_604_099,
+        "non_trainable": 6_400,
+        "input": [224, 224, 3],
+    }.items() <= paper.items()
+    assert cli.main(["networks"]) == 0
+    assert "15,610,499" in capsys.readouterr().out
+
+
+def test_models(capsys, shipped):
+    assert cli.main(["models", "--json", "--models", str(shipped.folder.parent)]) == 0
+    first = json.loads(capsys.readouterr().out)[0]
+    assert first["id"] == shipped.id and first["network"] == "paper"
+    assert first["classes"] == ["healthy", "osteopenia", "osteoporosis"]
+    assert first["split"]["protocol"] == "random"
+    assert first["metrics"]["accuracy"].keys() == {"value", "low", "high"}
+    assert cli.main(["models", "--models", str(shipped.folder.parent)]) == 0
+    said = capsys.readouterr().out
+    assert "95 % CI" in said and "copies in training" in said
+
+
+def test_a_broken_model_is_one_sentence(models, shipped, capsys, full_size):
+    with (models / shipped.id / "model.keras").open("ab") as stream:
+        stream.write(b"1")
+    done = kop("classify", full_size[0], "--models", models)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and "was altered" in done.stderr
+    (models / shipped.id / "history.csv").unlink()
+    assert cli.main(["models", "--json", "--models", str(models)]) == 1
+    assert "history.csv" in json.loads(capsys.readouterr().out)[0]["error"]
+
+
+def bad_files(folder: Path) -> dict[Path, str]:
+    found = {
+        "notes.png": (b"Dear colleague", "not_an_image"),
+        "cut.jpg": (JPEG[:3000], "truncated"),
+        "dot.png": (b"", "empty"),
+        "huge.png": (png_declaring(30000, 30000), "too_large"),
+        "scans.zip": (zipped(), "not_an_image"),
+        "ct.dcm": (as_bytes(dataset(Modality="CT", BodyPartExamined="CHEST")), "wrong_modality"),
+    }
+    for name, (data, _) in found.items():
+        (folder / name).write_bytes(data)
+    return {folder / name: code for name, (_, code) in found.items()}
+
+
+def test_classify_every_real_file_among_broken_ones(full_size, shared, tmp_path, shipped):
+    bad = bad_files(tmp_path)
+    gone = tmp_path / "gone.png"
+    knees = [*full_size, *sorted((shared / "dicom").glob("knee*"))]
+    files = [knees[0], *bad, *knees[1:], gone]
+    done = kop("classify", *files, "--json", "--overlay", tmp_path / "overlays")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == ""
+    records = json.loads(done.stdout)
+    assert [r["file"] for r in records] == [str(f) for f in files]
+    for record in records:
+        path = Path(record["file"])
+        if path in knees:
+            assert "error" not in record
+            p = record["probabilities"]
+            assert list(p) == ["healthy", "osteopenia", "osteoporosis"]
+            assert sum(p.values()) == pytest.approx(1, abs=1e-6)
+            assert record["class"] == max(p, key=p.get)
+            assert record["model"] == shipped.id
+            assert Path(record["overlay"]).read_bytes().startswith(b"\x89PNG")
+        else:
+            assert record["code"] == bad.get(path, "missing")
+            assert record["error"].endswith(".") and "class" not in record
+    assert len(list((tmp_path / "overlays").iterdir())) == len(knees)
+
+
+def test_only_broken_files_need_no_tensorflow_and_no_time(tmp_path):
+    bad = bad_files(tmp_path)
+    done = kop("classify", *bad)
+    assert done.returncode == 2
+    assert done.stdout.count("\n") == len(bad)
+    assert "this is a zip archive" in done.stdout and "Traceback" not in done.stderr
+
+
+def test_two_files_of_one_name_get_two_overlays(full_size, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(full_size[0], tmp_path / folder / "knee.jpg")
+    done = kop(
+        "classify", tmp_path / "a/knee.jpg", tmp_path / "b/knee.jpg", "--json",
+        "--overlay", tmp_path / "out", "--method", "layercam", "--class", "healthy",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert names == ["knee_healthy_layercam.png", "knee_healthy_layercam_2.png"]
+
+
+def test_unknown_models_networks_and_folders(capsys, full_size, tmp_path):
+    assert cli.main(["classify", str(full_size[0]), "--model", "nobody"]) == 1
+    assert "no model called 'nobody'" in capsys.readouterr().err
+    assert cli.main(["train", "--data", str(tmp_path), "--out", str(tmp_path / "r")]) == 1
+    assert "holds no pictures" in capsys.readouterr().err
+    assert cli.main(["train", "--data", str(tmp_path)]) == 1
+    assert "--out RUN" in capsys.readouterr().err
+    command = ["train", "--network", "papre", "--data", str(tmp_path), "--out", str(tmp_path / "r")]
+    assert cli.main(command) == 1
+    assert "Known: paper" in capsys.readouterr().err
+    assert cli.main([*command[:1], *command[3:], "--epochs", "0"]) == 1
+    assert "at least 1" in capsys.readouterr().err
+
+
+def test_train_resume_and_publish(small_data, small_network, tmp_path, capsys, monkeypatch):
+    run = tmp_path / "run"
+    start = ["train", "--data", str(small_data), "--network", "small", "--epochs", "2",
+             "--seed", "4", "--out", str(run)]  # fmt: skip
+    assert cli.main(start) == 0
+    shown = capsys.readouterr()
+    assert "The split was random" in shown.out
+    assert "epoch 1/2" in shown.err and " left" in shown.err
+    assert cli.main(start) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert cli.main([*start, "--resume", str(run)]) == 0
+    assert cli.main(["train", "--resume", str(run)]) == 0
+    capsys.readouterr()
+    assert cli.main(["train", "--resume", str(run), "--seed", "5"]) == 1
+    assert "started with seed 4" in capsys.readouterr().err
+    models = tmp_path / "models"
+    assert cli.main(["publish", str(run), "--name", "mine", "--models", str(models)]) == 0
+    capsys.readouterr()
+    assert cli.main(["models", "--json", "--models", str(models)]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["id"] == "mine"
+
+
+def test_the_papers_network_trains_on_real_radiographs(shared, tmp_path):
+    data = tmp_path / "data"
+    for folder in ("Normal", "Osteopenia", "Osteoporosis"):
+        (data / folder).mkdir(parents=True)
+        for path in sorted((shared / "paper1947" / folder).iterdir())[:7]:
+            shutil.copy(path, data / folder)
+    run = tmp_path / "run"
+    done = kop("train", "--data", data, "--network", "paper", "--epochs", 1, "--seed", 1,
+               "--batch", 8, "--out", run)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1/1" in done.stderr
+    assert {p.name for p in run.iterdir()} >= {
+        "run.json", "split.csv", "history.csv", "checkpoint.npz",
+        "model.keras", "card.json", "predictions.csv",
+    }  # fmt: skip
+    assert (run / "model.keras").stat().st_size <= 32e6
+    header = (run / "predictions.csv").read_text().splitlines()[0]
+    assert header == "file,radiograph,true,p_healthy,p_osteopenia,p_osteoporosis"
+
+
+def test_progress_line():
+    line = cli.progress_line(
+        Progress("training", 12, 71, 3, 30, 4080.0, {"loss": 0.5, "accuracy": 0.75})
+    )
+    assert line == "epoch 3/30  step 12/71  loss 0.500  accuracy 0.750  1 h 08 min left"
+    assert cli.progress_line(Progress("reading", 3, 9, 1, 2, None, {})) == (
+        "reading radiographs 3/9"
+    )
