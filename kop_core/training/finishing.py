@@ -9,6 +9,7 @@ import numpy as np
 
 from kop_core import model_store, networks
 from kop_core.classes import CLASS_NAMES
+from kop_core.datasets import Split
 from kop_core.datasets.feeding import Pixels
 from kop_core.errors import RunError
 from kop_core.evaluation import Evaluation, Predictions, evaluate
@@ -26,6 +27,7 @@ def finish(
     trained: keras.Model,
     test: Pixels,
     record: dict[str, Any],
+    split: Split,
     unreadable: tuple[tuple[str, str], ...] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -39,6 +41,7 @@ def finish(
         trained: the network with its last weights.
         test: the test part.
         record: what ``run.json`` says.
+        split: both parts of the data.
         unreadable: files that were left out, with the reason.
         progress: called with pictures done and in all.
 
@@ -66,7 +69,24 @@ def finish(
     predictions.write(run.predictions)
     # Read back: the card's figures follow from the table, to the last digit.
     evaluation = evaluate(Predictions.read(run.predictions))
-    write_json(run.card, _card(run, record, evaluation, full, unreadable, difference))
+    record["data"] |= {**conflicts(split), "unreadable": [list(u) for u in unreadable]}
+    write_json(run.card, _card(run, record, evaluation, full, difference))
+
+
+def conflicts(split: Split) -> dict[str, int | None]:
+    """Count the radiographs of a data set, and those filed under more than one class.
+
+    Returns:
+        ``radiographs`` and ``conflicted_radiographs``; ``None`` where it is not known of
+        every file which radiograph it shows.
+    """
+    classes: dict[str, set[str]] = {}
+    for item in split.training + split.test:
+        classes.setdefault(item.radiograph, set()).add(item.true)
+    if "" in classes:
+        return {"radiographs": None, "conflicted_radiographs": None}
+    several = sum(len(names) > 1 for names in classes.values())
+    return {"radiographs": len(classes), "conflicted_radiographs": several}
 
 
 def _save_half(full: keras.Model, config: dict[str, Any], run: RunFolder) -> None:
@@ -96,7 +116,6 @@ def _card(
     record: dict[str, Any],
     evaluation: Evaluation,
     model: keras.Model,
-    unreadable: tuple[tuple[str, str], ...],
     difference: float,
 ) -> dict[str, Any]:
     config = record["config"]
@@ -115,7 +134,7 @@ def _card(
         "preparation": network.input.get_config(),
         "classes": list(CLASS_NAMES),
         "statements": statements(record, evaluation),
-        "data": {**data, "unreadable": [list(u) for u in unreadable]},
+        "data": data,
         "split": record["split"],
         "evaluation": evaluation.get_config(),
         "calibration": None,
@@ -150,6 +169,12 @@ def statements(record: dict[str, Any], evaluation: Evaluation) -> list[str]:
             "radiograph, or pictures of one patient, on the same side."
         )
         said.append(_copies(split))
+    if data.get("conflicted_radiographs"):
+        said.append(
+            f"The {data['files']:,} files show {data['radiographs']:,} radiographs, and "
+            f"{data['conflicted_radiographs']:,} of these are filed under more than one class. "
+            "Some of the labels must be wrong, in the test part too."
+        )
     basis = "radiographs" if evaluation.by_radiograph else "files"
     said.append(
         f"On that test part {_percent(accuracy.value)} of the images were classified as they are "

@@ -303,6 +303,7 @@ class _Run:
             self.model,
             self.test,
             self.run.read_record(),
+            self.split,
             unreadable=self.training.unreadable + self.test.unreadable,
             progress=lambda done, total: self._tell(
                 "measuring", done, total, self.config.epochs - 1, {}

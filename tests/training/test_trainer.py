@@ -95,6 +95,19 @@ def test_resume_equals_an_uninterrupted_run(finished, small_data, small_network,
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
+def test_radiographs_under_two_classes_are_counted():
+    from kop_core.datasets import Item, Split
+    from kop_core.training.finishing import conflicts
+
+    def split(*rows):
+        return Split("random", 0, tuple(Item("f", true, r, "") for true, r in rows), ())
+
+    mixed = split(("healthy", "R1"), ("osteopenia", "R1"), ("healthy", "R2"))
+    assert conflicts(mixed) == {"radiographs": 2, "conflicted_radiographs": 1}
+    unknown = split(("healthy", "R1"), ("healthy", ""))
+    assert conflicts(unknown) == {"radiographs": None, "conflicted_radiographs": None}
+
+
 def test_a_finished_run_stays_as_it_is(finished):
     run, _ = finished
     before = run.card.read_bytes()
