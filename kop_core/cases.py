@@ -11,7 +11,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ class Case:
         name: the file's name.
         key: digest of its bytes.
         preview: the radiograph at display size, or ``None`` if it could not be read.
+        thumbnail: a small PNG of it, or ``None``.
         size: width and height of the original.
         prediction: what the model says, or ``None``.
         error: why there is no prediction, as a sentence, or ``None``.
@@ -44,15 +45,10 @@ class Case:
     name: str
     key: str
     preview: Radiograph | None = None
+    thumbnail: bytes | None = None
     size: tuple[int, int] | None = None
     prediction: Prediction | None = None
     error: str | None = None
-
-    def thumbnail(self) -> bytes | None:
-        """Return a small PNG of the picture."""
-        if self.preview is None:
-            return None
-        return overlay.to_png(overlay.render(self.preview, _THUMBNAIL_SIDE))
 
     def facts(self) -> list[tuple[str, str]]:
         """Return what is known of the file, as pairs of words."""
@@ -79,14 +75,19 @@ class Case:
 def examine(data: bytes, name: str, classifier: Classifier) -> Case:
     """Read and classify one uploaded file. What goes wrong with the file is in the case."""
     key = hashlib.sha256(data).hexdigest()
-    preview, size = None, None
+    case = Case(name, key)
     try:
         radiograph = radiographs.read(data, name)
-        preview, size = _preview(radiograph), (radiograph.width, radiograph.height)
-        prediction = classifier.classify(radiograph)
+        preview = _preview(radiograph)
+        case = replace(
+            case,
+            preview=preview,
+            thumbnail=overlay.to_png(overlay.render(preview, _THUMBNAIL_SIDE)),
+            size=(radiograph.width, radiograph.height),
+        )
+        return replace(case, prediction=classifier.classify(radiograph))
     except RadiographError as error:
-        return Case(name, key, preview, size, error=str(error))
-    return Case(name, key, preview, size, prediction)
+        return replace(case, error=str(error))
 
 
 def _preview(radiograph: Radiograph) -> Radiograph:

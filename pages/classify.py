@@ -144,7 +144,8 @@ def _batch(model: Model, found: list[Case], failed: list[Case]) -> Case:
         row_height=38,
         on_select="rerun",
         selection_mode="single-row",
-        key="table",
+        # Another batch is another table: a row chosen in the last one means nothing here.
+        key=f"table_{hash(tuple((c.name, c.key) for c in found))}",
         alt="The batch, a row a file: class, how sure, and the score of each class",
     )
     _batch_downloads(model, found)
@@ -161,7 +162,7 @@ def _first_good(found: list[Case]) -> int:
 
 
 def _row(case: Case) -> dict:
-    thumbnail = case.thumbnail()
+    thumbnail = case.thumbnail
     row = {
         "Picture": "data:image/png;base64," + base64.b64encode(thumbnail).decode()
         if thumbnail

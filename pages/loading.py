@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from kop_core.errors import ModelError
 from kop_core.model_store import Model
 
 if TYPE_CHECKING:
@@ -39,7 +40,13 @@ def _load(model: Model) -> Classifier:
     from kop_core.classifier import Classifier
     from kop_core.radiographs import Radiograph
 
-    classifier = Classifier(model)
+    try:
+        classifier = Classifier(model)
+    except ImportError as error:
+        raise ModelError(
+            f"TensorFlow cannot be started on this machine ({error}). Install the requirements "
+            "again; processors without AVX instructions are not supported by it."
+        ) from error
     # The first pass compiles: do that too before anyone asks.
     blank = Radiograph(np.zeros((64, 64), np.float32), "blank", "PNG", 8, "")
     classifier.classify(blank, explain="gradcam")

@@ -33,7 +33,7 @@ def test_examine_keeps_a_preview_and_the_facts(classifier, shared):
     facts = dict(case.facts())
     assert facts["Size"] == "1,625 × 1,970 pixels"
     assert facts["Body part"] == "Knee" and facts["Pixel spacing"] == "0.148 × 0.148 mm"
-    assert case.thumbnail().startswith(b"\x89PNG")
+    assert case.thumbnail.startswith(b"\x89PNG")
 
 
 def test_examine_holds_the_reason_of_a_file_that_is_none(classifier, shared):
