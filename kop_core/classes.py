@@ -15,7 +15,8 @@ class DiagnosticClass:
         label: the word at the start of a sentence.
         colour: the class's colour everywhere; the three are told apart by
             colour-blind readers, on light and on dark (Okabe & Ito 2008).
-        synonyms: folder names that mean this class, lower case, letters only.
+        synonyms: folder names that mean this class, lower case, letters only. No
+            abbreviations: "OP" is osteopenia to some and osteoporosis to others.
         t_score: the WHO's range of the T-score in words.
     """
 
@@ -30,21 +31,21 @@ HEALTHY = DiagnosticClass(
     "healthy",
     "Healthy",
     "#0072B2",
-    frozenset({"healthy", "health", "normal", "control", "controls", "normalbone", "n"}),
+    frozenset({"healthy", "health", "normal", "control", "controls", "normalbone"}),
     "T-score of -1 or above",
 )
 OSTEOPENIA = DiagnosticClass(
     "osteopenia",
     "Osteopenia",
     "#E69F00",
-    frozenset({"osteopenia", "osteopenic", "osteopaenia", "lowbonemass", "op"}),
+    frozenset({"osteopenia", "osteopenic", "osteopaenia"}),
     "T-score between -1 and -2.5",
 )
 OSTEOPOROSIS = DiagnosticClass(
     "osteoporosis",
     "Osteoporosis",
     "#D55E00",
-    frozenset({"osteoporosis", "osteoporotic", "osteoperosis", "os"}),
+    frozenset({"osteoporosis", "osteoporotic", "osteoperosis"}),
     "T-score of -2.5 or below",
 )
 

@@ -113,10 +113,8 @@ def _results(model: Model, files: list) -> None:
 def _examine_all(model: Model, files: list) -> list[Case]:
     """Classify what is not classified yet; what is done stays, whatever happens next."""
     kept: dict = st.session_state.setdefault("cases", {})
-    wanted = [(file.file_id, model.version) for file in files]
-    for key in set(kept) - set(wanted):
-        if key[0] not in {w[0] for w in wanted}:
-            del kept[key]  # a file taken away is forgotten
+    wanted = [(file.file_id, model.id, model.version) for file in files]
+    _forget({file.file_id for file in files})
     missing = [(k, f) for k, f in zip(wanted, files) if k not in kept]
     if missing:
         with st.spinner("Starting TensorFlow and loading the model. Some seconds, once."):
@@ -129,6 +127,17 @@ def _examine_all(model: Model, files: list) -> list[Case]:
         if bar:
             bar.empty()
     return [kept[key] for key in wanted]
+
+
+def _forget(present: set[str]) -> None:
+    """Drop all that is kept of files that were taken away."""
+    kept: dict = st.session_state["cases"]
+    for key in [k for k in kept if k[0] not in present]:
+        del kept[key]
+    seen = {case.key for case in kept.values()}
+    maps: dict = st.session_state.get("maps", {})
+    for key in [k for k in maps if k[0] not in seen]:
+        del maps[key]
 
 
 def _batch(model: Model, found: list[Case], failed: list[Case]) -> Case:
@@ -405,7 +414,7 @@ def _draw(shown: list, titles: list[str], colour_bar: bool, alt: str) -> None:
 def _influence(model: Model, case: Case, file, method: str, class_name: str) -> Influence | None:
     """Return a map, from this session's memory if it was drawn before."""
     kept: dict = st.session_state.setdefault("maps", {})
-    key = (case.key, model.version, method, class_name)
+    key = (case.key, model.id, model.version, method, class_name)
     if key not in kept:
         try:
             with st.spinner(f"Drawing {METHODS[method].title}", show_time=method == "scorecam"):

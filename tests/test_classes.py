@@ -20,5 +20,5 @@ def test_folder_names_are_matched_by_synonyms():
 
 
 def test_other_folders_match_nothing():
-    for folder in ("", "abnormal", "test", "not osteoporosis", "knee"):
+    for folder in ("", "abnormal", "OP", "os", "n", "test", "not osteoporosis", "knee"):
         assert classes.match(folder) is None

@@ -7,13 +7,21 @@ white. Names, ids and dates of the patient are never looked at.
 from __future__ import annotations
 
 import io
+import math
 import struct
 import warnings
 
 import numpy as np
 import pydicom
 from pydicom.encaps import generate_frames
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi
+from pydicom.filereader import _read_file_meta_info, read_preamble
+from pydicom.pixels import apply_color_lut, apply_modality_lut
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
 from kop_core.errors import (
     ImageTooLarge,
@@ -39,7 +47,6 @@ _OTHER_MODALITIES = {
     "BMD": "bone densitometry",
     "OT": "unspecified (OT)",
 }
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
 _MAX_BITS = 32
 # Nothing that names the patient is among what is read.
 _TAGS = (
@@ -60,6 +67,7 @@ _TAGS = (
     "HighBit",
     "PixelRepresentation",
     "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
     "PixelSpacing",
     "ImagerPixelSpacing",
     "RescaleSlope",
@@ -77,6 +85,9 @@ _TAGS = (
     "RedPaletteColorLookupTableData",
     "GreenPaletteColorLookupTableData",
     "BluePaletteColorLookupTableData",
+    "SegmentedRedPaletteColorLookupTableData",
+    "SegmentedGreenPaletteColorLookupTableData",
+    "SegmentedBluePaletteColorLookupTableData",
     "PixelData",
     "FloatPixelData",
     "DoubleFloatPixelData",
@@ -95,16 +106,12 @@ def read_dicom(data: bytes, name: str, digest: str, limits) -> Radiograph:
     Raises:
         RadiographError: one of its named kinds.
     """
-    if _DEFLATED in data[: 1 << 18]:
-        raise NotAnImage(
-            name,
-            "the DICOM file is deflated as a whole, which KOP does not unpack. Export it "
-            "uncompressed or as JPEG.",
-        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of headers that do no harm here
         try:
+            _refuse_deflated(data, name)
             dataset = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=list(_TAGS))
+            _complete_meta(dataset)
             _check(dataset, name, limits)
             pixels, bits, colour, notes = _grey(dataset, name)
             return Radiograph(
@@ -129,6 +136,28 @@ def read_dicom(data: bytes, name: str, digest: str, limits) -> Radiograph:
                 "the DICOM file breaks off or its picture is damaged and cannot be decoded. "
                 "Export it again.",
             ) from error
+
+
+def _refuse_deflated(data: bytes, name: str) -> None:
+    """Read the file meta alone, as pydicom does: reading on would inflate without limit."""
+    stream = io.BytesIO(data)
+    read_preamble(stream, force=True)
+    if _read_file_meta_info(stream).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        raise NotAnImage(
+            name,
+            "the DICOM file is deflated as a whole, which KOP does not unpack. Export it "
+            "uncompressed or as JPEG.",
+        )
+
+
+def _complete_meta(dataset: pydicom.Dataset) -> None:
+    """Old exports lack the file meta; what pydicom found then is their transfer syntax."""
+    if getattr(dataset, "file_meta", None) is None:
+        dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit = dataset.original_encoding[0]
+        syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = syntax
 
 
 def _check(dataset: pydicom.Dataset, name: str, limits) -> None:
@@ -161,37 +190,63 @@ def _check(dataset: pydicom.Dataset, name: str, limits) -> None:
     limits.check_shape(name, columns, rows)
     if int(dataset.BitsAllocated) > _MAX_BITS or int(dataset.get("SamplesPerPixel", 1)) > 3:
         raise NotAnImage(name, "the DICOM header describes pixels of a kind KOP does not read.")
-    syntax = dataset.file_meta.get("TransferSyntaxUID") if "file_meta" in dir(dataset) else None
-    if syntax is not None and syntax.is_encapsulated:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated:
         _check_codestream(dataset, name, rows, columns)
 
 
 def _check_codestream(dataset: pydicom.Dataset, name: str, rows: int, columns: int) -> None:
-    """Refuse a compressed picture that is larger inside than its header says."""
+    """Refuse a compressed picture that is not, inside, what its header says.
+
+    Decoders trust the stream, not the DICOM header, and would allocate what it asks for.
+    """
+    syntax, samples = dataset.file_meta.TransferSyntaxUID, int(dataset.get("SamplesPerPixel", 1))
     frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-    size = _codestream_size(frame)
-    if size is not None and size != (rows, columns):
+    if syntax == RLELossless:
+        whole = rows * columns * samples * (int(dataset.BitsAllocated) // 8)
+        if len(frame) > 2 * whole + 1024:
+            raise ImageTooLarge(
+                name,
+                "the compressed picture inside is larger than an "
+                "uncompressed one could be. Such a file is not decoded.",
+            )
+        return
+    inside = _codestream_size(frame)
+    if inside is None:
+        raise NotAnImage(
+            name,
+            f"the picture inside is compressed in a way that KOP does not read ({syntax.name}). "
+            "Export it uncompressed or as JPEG.",
+        )
+    if inside != (rows, columns, samples):
         raise ImageTooLarge(
             name,
-            f"the compressed picture inside is {size[1]:,} × {size[0]:,} pixels, but the header "
-            f"says {columns:,} × {rows:,}. Such a file is not decoded.",
+            f"the compressed picture inside is {inside[1]:,} × {inside[0]:,} pixels in "
+            f"{inside[2]} channels, but the header says {columns:,} × {rows:,} in {samples}. "
+            "Such a file is not decoded.",
         )
 
 
-def _codestream_size(frame: bytes) -> tuple[int, int] | None:
-    """Rows and columns that a JPEG, JPEG-LS or JPEG 2000 stream declares, else ``None``."""
-    siz = frame.find(b"\xff\x4f\xff\x51")
-    if 0 <= siz < 4096:  # JPEG 2000: the SIZ marker follows the start at once
-        x1, y1, x0, y0 = struct.unpack_from(">4I", frame, siz + 8)
-        return y1 - y0, x1 - x0
-    if frame[:2] != b"\xff\xd8":
+def _codestream_size(frame: bytes) -> tuple[int, int, int] | None:
+    """Rows, columns and components that a JPEG, JPEG-LS or JPEG 2000 stream declares.
+
+    ``None`` for anything else, a JP2 container included: DICOM asks for the bare stream.
+    """
+    if frame.startswith(b"\xff\x4f\xff\x51"):  # JPEG 2000: SIZ follows the start at once
+        x1, y1, x0, y0 = struct.unpack_from(">4I", frame, 8)
+        return y1 - y0, x1 - x0, struct.unpack_from(">H", frame, 40)[0]
+    if not frame.startswith(b"\xff\xd8"):
         return None
     at = 2
-    while at + 9 < len(frame) and frame[at] == 0xFF:
+    while at + 10 < len(frame) and frame[at] == 0xFF:
         marker = frame[at + 1]
+        if marker == 0xFF:  # a fill byte before the marker
+            at += 1
+            continue
         is_frame_header = 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)
         if is_frame_header or marker == 0xF7:  # F7: JPEG-LS
-            return struct.unpack_from(">2H", frame, at + 5)
+            rows, columns, components = struct.unpack_from(">2HB", frame, at + 5)
+            return rows, columns, components
         at += 2 + struct.unpack_from(">H", frame, at + 2)[0]
     return None
 
@@ -203,12 +258,13 @@ def _grey(dataset: pydicom.Dataset, name: str) -> tuple[np.ndarray, int, bool, t
     notes: list[str] = []
     if photometric == "PALETTE COLOR":
         stored = apply_color_lut(stored, dataset)
-        stored = stored.astype(np.float64) / np.iinfo(stored.dtype).max
+        stored = stored.astype(np.float32) / np.iinfo(stored.dtype).max
     elif stored.ndim == 3:
-        stored = stored.astype(np.float64) / (2**bits - 1)
+        stored = stored.astype(np.float32) / (2**bits - 1)
     if stored.ndim == 3:
         colour = float((stored.max(axis=2) - stored.min(axis=2))[::4, ::4].mean()) > 0.02
-        return np.clip(stored @ (0.299, 0.587, 0.114), 0, 1), bits, colour, ()
+        grey = stored @ np.array((0.299, 0.587, 0.114), np.float32)
+        return np.clip(grey, 0, 1), bits, colour, ()
     if dataset.get("PresentationIntentType") == "FOR PROCESSING":
         notes.append(
             "This is a raw detector image (FOR PROCESSING), not the picture a radiologist reads."
@@ -225,23 +281,49 @@ def _grey(dataset: pydicom.Dataset, name: str) -> tuple[np.ndarray, int, bool, t
 def _to_unit(values, stored, dataset: pydicom.Dataset, notes: list[str]) -> np.ndarray:
     """Apply the VOI LUT or the first window; without either, the range of the values."""
     if dataset.get("VOILUTSequence"):
-        table = dataset.VOILUTSequence[0]
-        return np.clip(
-            apply_voi(values, dataset, 0) / (2.0 ** int(table.LUTDescriptor[2]) - 1), 0, 1
-        )
+        return _apply_table(values, dataset.VOILUTSequence[0])
     center, width = (_first(dataset.get(k)) for k in ("WindowCenter", "WindowWidth"))
     function = str(dataset.get("VOILUTFunction", "LINEAR") or "LINEAR").upper()
-    if center is not None and width is not None and width >= 1:
+    least = 1 if function == "LINEAR" else 0
+    if center is not None and width is not None and width >= least and width > 0:
         return apply_window(values, center, width, function)
-    shown = values
-    if "PixelPaddingValue" in dataset and dataset.PixelPaddingValue is not None:
-        kept = values[stored != int(dataset.PixelPaddingValue)]
-        shown = kept if kept.size else values
+    if center is not None or width is not None:
+        notes.append("The file's window makes no sense and was not used.")
+    shown = values[~_padding(stored, dataset)]
+    shown = shown if shown.size else values
     low, high = float(shown.min()), float(shown.max())
-    notes.append(
-        "The DICOM file has no window; the grey scale spans its darkest to brightest value."
-    )
-    return np.clip((values - low) / max(high - low, 1e-12), 0, 1)
+    notes.append("No window was applied; the grey scale spans the darkest to the brightest value.")
+    return np.clip((values.astype(np.float32) - low) / max(high - low, 1e-12), 0, 1)
+
+
+def _padding(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
+    """Where the picture is filled up, by Pixel Padding Value and Range Limit."""
+    value = dataset.get("PixelPaddingValue")
+    if value is None:
+        return np.zeros(stored.shape, bool)
+    limit = dataset.get("PixelPaddingRangeLimit")
+    low, high = sorted((int(value), int(value if limit is None else limit)))
+    return (stored >= low) & (stored <= high)
+
+
+def _apply_table(values: np.ndarray, item: pydicom.Dataset) -> np.ndarray:
+    """Apply the table of a VOI LUT Sequence item and return values in [0, 1].
+
+    pydicom's own looks entries up by an index of the entries' type, which wraps round
+    in tables of 8 bits with more than 256 entries.
+    """
+    entries, first, bits = (int(v) for v in item.LUTDescriptor)
+    entries = entries or 65536
+    data = item.LUTData
+    if isinstance(data, bytes):
+        kind = np.uint8 if len(data) < 2 * entries else np.dtype("<u2")
+        data = np.frombuffer(data, kind)
+    table = np.asarray(data, np.float32)[:entries]
+    place = np.clip(values.astype(np.int64) - first, 0, len(table) - 1)
+    brightest = max(float(table.max()), 1.0)
+    declared = 2.0**bits - 1
+    # Some writers declare 16 bits over entries of 12: the entries then say what white is.
+    return (table / (declared if declared / 4 < brightest <= declared else brightest))[place]
 
 
 def apply_window(
@@ -255,21 +337,21 @@ def apply_window(
         width: window width, at least 1 (a width of 1 is a threshold).
         function: ``"LINEAR"``, ``"LINEAR_EXACT"`` or ``"SIGMOID"``.
     """
-    values = np.asarray(values, dtype=np.float64)
+    values = np.asarray(values, dtype=np.float32)
     if function == "SIGMOID":
-        return 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -700, 700)))
+        return 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -80, 80)))
     if function == "LINEAR_EXACT":
         return np.clip((values - center) / width + 0.5, 0, 1)
     if width <= 1:
-        return (values > center - 0.5).astype(np.float64)
+        return (values > center - 0.5).astype(np.float32)
     return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
 
 
 def _first(value) -> float | None:
-    if value is None or value == "":
-        return None
     if isinstance(value, (list, tuple, pydicom.multival.MultiValue)):
-        return float(value[0]) if len(value) else None
+        value = value[0] if len(value) else None
+    if value is None or value == "" or not math.isfinite(float(value)):
+        return None
     return float(value)
 
 

@@ -10,10 +10,16 @@ from kop_core.errors import WrongBodyPart
 from kop_core.radiographs.preparation import Preparation
 from kop_core.radiographs.radiograph import Radiograph
 
-# Values of DICOM Body Part Examined (PS3.16 annex L) under which a knee may be filed.
-_MAY_SHOW_A_KNEE = re.compile(
-    r"KNEE|PATELLA|LEG|EXTREMITY|FEMUR|TIBIA|FIBULA|LIMB|THIGH|CALF|JOINT|BONE|SKELETON|OTHER|UNKNOWN"
+_KNEE = re.compile(r"KNEE|PATELLA|KNIE|GENOU|GINOCCHIO|RODILLA|JOELHO")
+# What DICOM Body Part Examined (PS3.16 annex L) and its users call other parts. Words that
+# are neither here nor above (LEG, LOWER EXTREMITY, an unknown one) get a caution only.
+_OTHER_PARTS = re.compile(
+    r"CHEST|THORAX|LUNG|HEART|BREAST|STERNUM|RIB|CLAVICLE|SCAPULA|SHOULDER|AC ?JOINT|UPPER|"
+    r"HUMERUS|ELBOW|FOREARM|\bARM|RADIUS|ULNA|WRIST|CARP|HAND|FINGER|THUMB|SKULL|HEAD|FACE|FACIAL|"
+    r"JAW|MANDIBLE|MAXILLA|TEETH|TOOTH|DENTAL|ORBIT|NOSE|NASAL|SINUS|NECK|SPINE|SACRUM|COCCYX|"
+    r"SI ?JOINT|ABDOMEN|PELVIS|HIP|FOOT|FEET|TOE|ANKLE|CALCANEUS|HEEL"
 )
+_FRONT_VIEWS = ("AP", "PA")
 
 
 def require_knee(radiograph: Radiograph) -> None:
@@ -23,7 +29,7 @@ def require_knee(radiograph: Radiograph) -> None:
         WrongBodyPart: if DICOM Body Part Examined names another part of the body.
     """
     part = radiograph.body_part
-    if part and not _MAY_SHOW_A_KNEE.search(part):
+    if part and _OTHER_PARTS.search(part) and not _KNEE.search(part):
         raise WrongBodyPart(
             radiograph.name,
             f"the file's header says that it shows {part}, and KOP's models know knees only. "
@@ -36,10 +42,18 @@ def cautions(radiograph: Radiograph, preparation: Preparation) -> tuple[str, ...
     found = list(radiograph.notes)
     step = max(1, min(radiograph.pixels.shape) // 200)  # a sample says as much, at once
     low, high = np.percentile(radiograph.pixels[::step, ::step], (1, 99))
+    part = radiograph.body_part
+    if part and not _KNEE.search(part):
+        found.append(f"The header says that this shows {part}. Is it a knee?")
+    if radiograph.view and radiograph.view not in _FRONT_VIEWS:
+        found.append(
+            f"The header says that the view is {radiograph.view}. The models were trained on front "
+            "views (AP): on others their scores mean nothing."
+        )
     if high - low < 0.02:
         found.append("The picture has almost no contrast. There may be nothing on it to classify.")
     elif high - low < 0.2:
-        found.append("The picture has little contrast. Check the export window.")
+        found.append("The picture uses little of the grey scale. Check how it was exported.")
     if min(radiograph.height, radiograph.width) < min(preparation.height, preparation.width):
         found.append(
             f"The picture ({radiograph.width} × {radiograph.height}) is smaller than the network's "

@@ -41,6 +41,9 @@ class Radiograph:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        low, high = float(self.pixels.min()), float(self.pixels.max())
+        if self.pixels.dtype != np.float32 or not (low >= 0 and high <= 1):  # NaN fails too
+            raise ValueError("the pixels of a radiograph are float32 between 0 and 1")
         self.pixels.setflags(write=False)
 
     @property

@@ -63,7 +63,7 @@ class Limits:
     """
 
     max_bytes: int = 128 * 1024 * 1024
-    max_pixels: int = 64_000_000
+    max_pixels: int = 50_000_000
     min_side: int = 32
 
     def check_bytes(self, name: str, size: int) -> None:
@@ -165,14 +165,7 @@ def _read_picture(data: bytes, name: str, digest: str, limits: Limits) -> Radiog
         try:
             with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
                 limits.check_shape(name, *picture.size)
-                if picture.format == "TIFF" and getattr(picture, "n_frames", 1) > 1:
-                    raise MultipleFrames(
-                        name,
-                        f"the TIFF holds {picture.n_frames} pages. Save the one that is meant "
-                        "by itself.",
-                    )
-                if picture.format == "WEBP" and getattr(picture, "is_animated", False):
-                    raise MultipleFrames(name, "this is an animation. Save one picture of it.")
+                _require_one_page(picture, name)
                 picture.load()
                 return _to_radiograph(picture, data, name, digest)
         except RadiographError:
@@ -187,6 +180,17 @@ def _read_picture(data: bytes, name: str, digest: str, limits: Limits) -> Radiog
             raise NotAnImage(name, _what_it_is(data)) from None
         except Exception as error:  # hostile bytes make decoders raise anything at all
             raise TruncatedImage(name, _why_broken(error)) from error
+
+
+def _require_one_page(picture: Image.Image, name: str) -> None:
+    """Refuse several pages or an animation. Counting them all could take hours."""
+    if picture.format not in ("TIFF", "WEBP", "PNG"):
+        return
+    try:
+        picture.seek(1)
+    except EOFError:
+        return
+    raise MultipleFrames(name, "the file holds several pictures. Save the one that is meant.")
 
 
 def _what_it_is(data: bytes) -> str:
@@ -207,8 +211,13 @@ def _why_broken(error: Exception) -> str:
 
 def _to_radiograph(picture: Image.Image, data: bytes, name: str, digest: str) -> Radiograph:
     file_format = "JPEG" if picture.format == "MPO" else str(picture.format)
+    white_is_zero = _white_is_zero(picture)
     upright = ImageOps.exif_transpose(picture)
     pixels, bits, colour, notes = _grey(upright, name)
+    if white_is_zero:
+        pixels = 1 - pixels
+    if _is_deep_colour(data):
+        notes += ("Of the 16 bits of each colour only the upper 8 were read.",)
     return Radiograph(
         pixels=np.ascontiguousarray(pixels, dtype=np.float32),
         name=name,
@@ -218,6 +227,17 @@ def _to_radiograph(picture: Image.Image, data: bytes, name: str, digest: str) ->
         colour=colour,
         notes=notes,
     )
+
+
+def _white_is_zero(picture: Image.Image) -> bool:
+    """Whether deep grey counts from white, as film digitisers do. Pillow turns only 8 bits."""
+    photometric = getattr(picture, "tag_v2", {}).get(262)
+    return photometric == 0 and picture.mode.startswith(("I", "F"))
+
+
+def _is_deep_colour(data: bytes) -> bool:
+    """Whether a PNG has 16 bits a channel and more than one: Pillow keeps 8 of these."""
+    return data.startswith(b"\x89PNG") and data[24:26] in (b"\x10\x02", b"\x10\x04", b"\x10\x06")
 
 
 def _grey(picture: Image.Image, name: str) -> tuple[np.ndarray, int, bool, tuple[str, ...]]:
@@ -230,44 +250,43 @@ def _grey(picture: Image.Image, name: str) -> tuple[np.ndarray, int, bool, tuple
     if picture.has_transparency_data:
         # What is transparent shows nothing, and nothing is black on a radiograph.
         picture = picture.convert("RGBA")
+        if picture.getchannel("A").getextrema()[0] < 255:
+            notes = ("Transparent parts of the picture were taken as black.",)
         black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
         picture = Image.alpha_composite(black, picture).convert("RGB")
-        notes = ("Transparent parts of the picture were taken as black.",)
+    colour = False
     if picture.mode != "L":
         picture = picture.convert("RGB")
-        rgb = np.asarray(picture)
-        colour = bool(_colourfulness(rgb) > 0.02)
-        return np.asarray(picture.convert("L"), dtype=np.float32) / 255, 8, colour, notes
-    return np.asarray(picture, dtype=np.float32) / 255, 8, False, notes
+        colour = _colourfulness(np.asarray(picture)[::4, ::4]) > 0.02
+        picture = picture.convert("L")
+    return np.asarray(picture, dtype=np.float32) / 255, 8, colour, notes
 
 
 def _colourfulness(rgb: np.ndarray) -> float:
-    """Mean spread of the channels in [0, 1], on a sample of the pixels."""
-    sample = rgb[::4, ::4].astype(np.int16)
-    return float((sample.max(axis=2) - sample.min(axis=2)).mean() / 255)
+    """Mean spread of the channels, as a share of the scale."""
+    spread = rgb.max(axis=2).astype(np.int16) - rgb.min(axis=2)
+    return float(spread.mean() / 255)
 
 
 def _deep_grey(values: np.ndarray, name: str) -> tuple[np.ndarray, int, bool, tuple[str, ...]]:
     """Scale grey of more than 8 bits. Pillow's own ``convert("L")`` would cut it off."""
-    if values.dtype.kind == "f":
-        if not np.isfinite(values).all():
-            raise NotAnImage(name, "some of its grey values are not numbers.")
-        return _floating_grey(values.astype(np.float64))
-    values = values.astype(np.int64)
-    top = int(values.max())
-    if values.min() < 0 or top > 65535:
-        return _floating_grey(values.astype(np.float64))
-    bits = max(8, top.bit_length())
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise NotAnImage(name, "some of its grey values are not numbers.")
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+        return _floating_grey(values)
+    # One in a thousand may be brighter: a dead pixel must not darken all the others.
+    bits = max(8, int(np.percentile(values, 99.9)).bit_length())
     notes = ()
     if bits < 16:
         notes = (f"Only {bits} of the file's 16 bits are used; the grey scale was set to these.",)
-    return (values / (2**bits - 1)).astype(np.float32), bits, False, notes
+    unit = values.astype(np.float32) / (2**bits - 1)
+    return np.clip(unit, 0, 1, out=unit), bits, False, notes
 
 
 def _floating_grey(values: np.ndarray) -> tuple[np.ndarray, int, bool, tuple[str, ...]]:
     low, high = float(values.min()), float(values.max())
     if low >= 0 and high <= 1:
         return values.astype(np.float32), 32, False, ()
-    scaled = (values - low) / max(high - low, np.finfo(np.float32).tiny)
+    scaled = (values.astype(np.float64) - low) / max(high - low, np.finfo(np.float32).tiny)
     note = f"Grey values run from {low:.6g} to {high:.6g}; they were scaled to that range."
     return np.clip(scaled, 0, 1).astype(np.float32), 32, False, (note,)

@@ -106,7 +106,7 @@ def test_without_a_window_the_values_span_the_scale():
     found = dataset()
     radiograph = read(as_bytes(found), "a")
     np.testing.assert_allclose(radiograph.pixels, RAMP / 4095, atol=1e-4)
-    assert any("no window" in note for note in radiograph.notes)
+    assert any("No window" in note for note in radiograph.notes)
 
 
 def test_padding_does_not_count():
@@ -193,6 +193,74 @@ def test_a_picture_larger_inside_than_its_header_is_not_decoded():
         read(as_bytes(found), "knee.dcm")
 
 
+def stream_of(found: Dataset) -> bytes:
+    return next(pydicom.encaps.generate_frames(found.PixelData, number_of_frames=1))
+
+
+def test_fill_bytes_do_not_hide_the_size():
+    found = jpeg_dataset((RAMP // 16).astype(np.uint8))
+    stream = stream_of(found)
+    found.PixelData = encapsulate([stream[:2] + b"\xff\xff\xff" + stream[2:]])
+    assert read(as_bytes(found), "a").width == 64
+    found.Rows = 40
+    with pytest.raises(errors.ImageTooLarge, match="inside"):
+        read(as_bytes(found), "a")
+
+
+def test_a_stream_of_many_components_is_not_decoded():
+    found = dataset()
+    found.compress(JPEG2000Lossless)
+    stream = bytearray(stream_of(found))
+    stream[40:42] = (100).to_bytes(2, "big")
+    found.PixelData = encapsulate([bytes(stream)])
+    with pytest.raises(errors.ImageTooLarge, match="100 channels"):
+        read(as_bytes(found), "a")
+
+
+def test_a_stream_whose_size_cannot_be_told_is_not_decoded():
+    found = dataset()
+    found.compress(JPEG2000Lossless)
+    box = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
+    found.PixelData = encapsulate([box + stream_of(found)])
+    with pytest.raises(errors.NotAnImage, match="compressed in a way"):
+        read(as_bytes(found), "a")
+
+
+@pytest.mark.parametrize("value", [b"NaN    ", b"1e400  "])
+def test_a_window_of_no_number_is_not_used(value):
+    data = as_bytes(dataset(WindowCenter=11111.5, WindowWidth=11111.5))
+    assert data.count(b"11111.5") == 2
+    data = data.replace(b"11111.5", value)
+    radiograph = read(data, "a")
+    np.testing.assert_allclose(radiograph.pixels, RAMP / 4095, atol=1e-4)
+    assert any("makes no sense" in note for note in radiograph.notes)
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_tables_of_every_depth(bits):
+    """8 bits over more than 256 entries, and 12 bits of entries declared as 16."""
+    top = 255 if bits == 8 else 4095
+    entries = np.linspace(0, top, 4096).astype(np.uint16)
+    table = Dataset()
+    table.LUTDescriptor = [4096, 0, bits]
+    table.LUTData = entries.tobytes()
+    table["LUTData"].VR = "OW"
+    shown = pixels(dataset(VOILUTSequence=Sequence([table])))
+    np.testing.assert_allclose(shown, RAMP / 4095, atol=0.005)
+
+
+@pytest.mark.parametrize("name", ["old.dcm", "OLD.DICOM"])
+def test_old_exports_without_preamble_and_file_meta(name):
+    found = dataset(WindowCenter=2048, WindowWidth=4096)
+    plain = pixels(found)
+    for implicit in (True, False):
+        stream = io.BytesIO()
+        del found.file_meta
+        found.save_as(stream, implicit_vr=implicit, little_endian=True)
+        np.testing.assert_array_equal(read(stream.getvalue(), name).pixels, plain)
+        found.file_meta = FileMetaDataset()
+
+
 @pytest.mark.parametrize(
     ("found", "kind", "says"),
     [
@@ -214,9 +282,11 @@ def test_refused_with_a_reason(found, kind, says):
         read(as_bytes(found), "knee.dcm")
 
 
-def test_deflated_files_are_not_unpacked():
+@pytest.mark.parametrize("version", [b"\x00\x01", b"\x00\x01" * 200_000])
+def test_deflated_files_are_not_unpacked(version):
     found = dataset()
     found.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    found.file_meta.FileMetaInformationVersion = version
     with pytest.raises(errors.NotAnImage, match="deflated"):
         read(as_bytes(found), "knee.dcm")
 

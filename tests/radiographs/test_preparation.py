@@ -36,21 +36,48 @@ def test_cards_name_known_preparations_only():
         from_config({"name": "other"})
 
 
-@pytest.mark.parametrize("part", ["CHEST", "HAND", "LSPINE", "SKULL"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "CHEST",
+        "HAND",
+        "LSPINE",
+        "SKULL",
+        "SHOULDER JOINT",
+        "UPPER EXTREMITY",
+        "SI JOINT",
+        "HIPJOINT",
+    ],
+)
 def test_other_parts_of_the_body_are_refused(part):
     with pytest.raises(WrongBodyPart, match=part):
         require_knee(radiograph(np.ones((64, 64)), body_part=part))
 
 
-@pytest.mark.parametrize("part", [None, "KNEE", "LOWER LIMB", "LEG", "RT KNEE"])
+@pytest.mark.parametrize(
+    "part", [None, "KNEE", "LOWER EXTREMITIES", "LEG", "RT KNEE", "KNIE", "GENOU", "X17"]
+)
 def test_knees_pass(part):
     require_knee(radiograph(np.ones((64, 64)), body_part=part))
+
+
+def test_cautions_from_the_header():
+    good = np.tile(np.linspace(0, 1, 300), (300, 1))
+    assert cautions(radiograph(good, body_part="KNEE", view="AP"), STRETCH) == ()
+    assert any("LEG" in c for c in cautions(radiograph(good, body_part="LEG"), STRETCH))
+    assert any("front views" in c for c in cautions(radiograph(good, view="LL"), STRETCH))
+
+
+def test_a_radiograph_keeps_its_promise():
+    for wrong in (np.nan, -0.1, 1.1):
+        with pytest.raises(ValueError):
+            radiograph(np.full((40, 40), wrong))
 
 
 def test_cautions():
     assert any("no contrast" in c for c in cautions(radiograph(np.ones((300, 300))), STRETCH))
     faint = np.tile(np.linspace(0.4, 0.5, 300), (300, 1))
-    assert any("little contrast" in c for c in cautions(radiograph(faint), STRETCH))
+    assert any("little of the grey scale" in c for c in cautions(radiograph(faint), STRETCH))
     good = np.tile(np.linspace(0, 1, 300), (300, 1))
     assert cautions(radiograph(good), STRETCH) == ()
     assert any("enlarged" in c for c in cautions(radiograph(good[:100]), STRETCH))

@@ -151,7 +151,7 @@ PAGES = [Image.fromarray(GREY), Image.fromarray(GREY)]
         (
             encode(PAGES[0], "TIFF", save_all=True, append_images=PAGES[1:]),
             errors.MultipleFrames,
-            "2 pages",
+            "several pictures",
         ),
     ],
 )  # fmt: skip
@@ -160,6 +160,40 @@ def test_refused_with_a_reason(data, kind, says):
         read(data, "scan.png")
     assert str(caught.value).startswith("scan.png: ")
     assert caught.value.file == "scan.png"
+
+
+def test_film_digitisers_count_from_white():
+    deep = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (48, 1))
+    data = bytearray(encode(Image.fromarray(deep), "TIFF"))
+    assert_is(read(bytes(data), "a"), deep / 65535, 0.001)
+    entry = data.index(struct.pack("<HHI", 262, 3, 1))
+    data[entry + 8 : entry + 10] = b"\0\0"  # photometric interpretation: white is zero
+    assert_is(read(bytes(data), "a"), 1 - deep / 65535, 0.001)
+
+
+def test_one_dead_pixel_does_not_darken_the_others():
+    deep = np.tile(np.linspace(0, 4095, 200).astype(np.uint16), (200, 1))
+    deep[3, 3] = 65535
+    radiograph = read(encode(Image.fromarray(deep), "PNG"), "a")
+    assert radiograph.bits == 12 and radiograph.pixels[100, -1] > 0.99
+
+
+def test_opaque_alpha_is_no_transparency():
+    rgba = Image.fromarray(GREY).convert("RGBA")
+    assert read(encode(rgba, "PNG"), "a").notes == ()
+
+
+def test_the_pages_of_a_tiff_are_not_counted():
+    """Thousands of pages are refused as soon as two."""
+    import time
+
+    stream = io.BytesIO()
+    tiny = [Image.new("L", (40, 40))] * 3000
+    tiny[0].save(stream, "TIFF", save_all=True, append_images=tiny[1:])
+    began = time.process_time()
+    with pytest.raises(errors.MultipleFrames):
+        read(stream.getvalue(), "a")
+    assert time.process_time() - began < 0.2
 
 
 def test_files_are_bounded_and_named(tmp_path):
