@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import streamlit as st
 
-from pages import parts
+from dashboard import parts
 
 ICON = Path(__file__).parent / "assets" / "icon.png"
 

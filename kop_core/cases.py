@@ -1,7 +1,7 @@
 """Uploaded files and what came of them: the working list of the classify page.
 
 A case keeps a preview and the verdict, not the full picture, so that fifty large
-radiographs fit in memory. Nothing is written to disk.
+radiographs fit in memory.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import io
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING
 
 from kop_core import overlay, radiographs, wording
 from kop_core.classes import CLASS_NAMES
-from kop_core.errors import RadiographError
+from kop_core.errors import KopError, RadiographError
 from kop_core.prediction import Prediction
 from kop_core.radiographs import Radiograph
 
@@ -67,7 +67,7 @@ class Case:
             ("Body part", shown.body_part and shown.body_part.capitalize()),
             ("View", shown.view),
             ("Laterality", side),
-            ("Pixel spacing", spacing),
+            ("Pixel spacing, at the detector", spacing),
         )
         return [(k, v) for k, v in pairs if v]
 
@@ -88,6 +88,8 @@ def examine(data: bytes, name: str, classifier: Classifier) -> Case:
         return replace(case, prediction=classifier.classify(radiograph))
     except RadiographError as error:
         return replace(case, error=str(error))
+    except KopError as error:
+        return replace(case, error=f"{name}: {error}")
 
 
 def _preview(radiograph: Radiograph) -> Radiograph:
@@ -144,12 +146,14 @@ def to_csv(cases: Iterable[Case]) -> str:
 
 def _plain(text: str) -> str:
     """Keep a spreadsheet from taking a file's name for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
 
 def overlay_name(file: str, class_name: str, method: str, taken: set[str]) -> str:
     """Return a file name for an overlay that is not in ``taken`` yet, and put it there."""
-    stem = f"{Path(file).stem}_{class_name}_{method}"
+    # A name from Windows may hold backslashes; a name may be as long as a file system takes.
+    plain = PureWindowsPath(file).stem.encode()[:150].decode(errors="ignore")
+    stem = f"{plain}_{class_name}_{method}"
     name, number = f"{stem}.png", 2
     while name.lower() in taken:
         name, number = f"{stem}_{number}.png", number + 1

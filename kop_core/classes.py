@@ -17,14 +17,12 @@ class DiagnosticClass:
             colour-blind readers, on light and on dark (Okabe & Ito 2008).
         synonyms: folder names that mean this class, lower case, letters only. No
             abbreviations: "OP" is osteopenia to some and osteoporosis to others.
-        t_score: the WHO's range of the T-score in words.
     """
 
     name: str
     label: str
     colour: str
     synonyms: frozenset[str]
-    t_score: str
 
 
 HEALTHY = DiagnosticClass(
@@ -32,21 +30,18 @@ HEALTHY = DiagnosticClass(
     "Healthy",
     "#0072B2",
     frozenset({"healthy", "health", "normal", "control", "controls", "normalbone"}),
-    "T-score of -1 or above",
 )
 OSTEOPENIA = DiagnosticClass(
     "osteopenia",
     "Osteopenia",
     "#E69F00",
     frozenset({"osteopenia", "osteopenic", "osteopaenia"}),
-    "T-score between -1 and -2.5",
 )
 OSTEOPOROSIS = DiagnosticClass(
     "osteoporosis",
     "Osteoporosis",
     "#D55E00",
     frozenset({"osteoporosis", "osteoporotic", "osteoperosis"}),
-    "T-score of -2.5 or below",
 )
 
 CLASSES: tuple[DiagnosticClass, ...] = (HEALTHY, OSTEOPENIA, OSTEOPOROSIS)

@@ -24,6 +24,7 @@ from kop_core.explanation import METHODS
 
 if TYPE_CHECKING:
     from kop_core.classifier import Classifier
+    from kop_core.prediction import Prediction
     from kop_core.training import Progress
 
 
@@ -35,12 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KopError as error:
         print(f"kop_core: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # whoever read the output has gone
+        sys.stderr.close()
+        return 1
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"kop_core: {error.strerror or error}{where}.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nkop_core: interrupted.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -130,17 +135,28 @@ def _add_classify(commands: Any) -> None:
 
 def _classify(options: argparse.Namespace) -> int:
     model = model_store.get(options.model, options.models)
-    model_store.verify(model)
+    model_store.verify(model)  # now, not after the first file that can be read
     if options.overlay:
         _make_folder(options.overlay)
     records = []
     for record in _records(model, options):
         records.append(record)
         if not options.json:
-            print(f"{record['file']}: {record.get('verdict') or record['error']}", flush=True)
+            print(as_line(record), flush=True)
     if options.json:
         _print_json(records)
     return 2 if any("error" in r for r in records) else 0
+
+
+def as_line(record: dict[str, Any]) -> str:
+    """Return one record of ``classify`` as a line for people."""
+    parts = [record.get("verdict") or record["error"], *record.get("cautions", ())]
+    if "evidence" in record and not record["evidence"]:
+        parts.append(
+            f"No overlay: nothing in the picture speaks for {record['explained_class']} by this "
+            "method."
+        )
+    return f"{record['file']}: {' '.join(parts)}"
 
 
 def _records(model: model_store.Model, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -157,37 +173,41 @@ def _records(model: model_store.Model, options: argparse.Namespace) -> Iterator[
             prediction = classifier.classify(
                 radiograph, options.method if options.overlay else None, options.class_name
             )
+            record = _record(file, prediction)
+            if options.overlay:
+                record |= _write_overlay(radiograph, prediction, options.overlay, taken)
+            yield record
         except RadiographError as error:
             yield {"file": file, "error": error.reason, "code": error.code}
-            continue
-        record = {
-            "file": file,
-            "class": prediction.class_name,
-            "probabilities": prediction.probabilities,
-            "model": prediction.model,
-            "version": prediction.version,
-            "calibrated": prediction.calibrated,
-            "verdict": wording.verdict(prediction),
-            "cautions": list(prediction.cautions),
-        }
-        if options.overlay:
-            record |= _write_overlay(radiograph, prediction, options.overlay, taken)
-        yield record
+        except KopError as error:
+            yield {"file": file, "error": str(error), "code": error.code}
+
+
+def _record(file: str, prediction: Prediction) -> dict[str, Any]:
+    return {
+        "file": file,
+        "class": prediction.class_name,
+        "probabilities": prediction.probabilities,
+        "model": prediction.model,
+        "version": prediction.version,
+        "calibrated": prediction.calibrated,
+        "verdict": wording.verdict(prediction),
+        "cautions": list(prediction.cautions),
+    }
 
 
 def _write_overlay(radiograph, prediction, folder: Path, taken: set[str]) -> dict[str, Any]:
     influence = prediction.influence
+    explained = {"explained_class": influence.class_name, "evidence": influence.evidence}
+    if not influence.evidence:
+        return {"overlay": None, **explained}
     name = cases.overlay_name(prediction.file, influence.class_name, influence.method, taken)
     picture = overlay.blend(overlay.render(radiograph, max_side=2048), influence)
     try:
         (folder / name).write_bytes(overlay.to_png(picture))
     except OSError as error:
         raise KopError(f"{folder / name} could not be written: {error.strerror}.") from error
-    return {
-        "overlay": str(folder / name),
-        "explained_class": influence.class_name,
-        "evidence": influence.evidence,
-    }
+    return {"overlay": str(folder / name), **explained}
 
 
 def _make_folder(folder: Path) -> None:
@@ -334,7 +354,7 @@ def start_tensorflow() -> None:
     They come before its log level counts, straight to the file descriptor. If the import
     fails they are shown.
     """
-    if "tensorflow" in sys.modules:
+    if "tensorflow" in sys.modules or os.environ.get("KERAS_BACKEND") not in (None, "tensorflow"):
         return
     sys.stderr.flush()
     try:

@@ -28,12 +28,14 @@ class Method:
         title: its name in a sentence.
         what: what it shows, in a sentence.
         source: where it was published.
+        caution: what must be said beside such a map, or nothing.
     """
 
     name: str
     title: str
     what: str
     source: str
+    caution: str = ""
 
 
 METHODS: dict[str, Method] = {
@@ -70,6 +72,7 @@ METHODS: dict[str, Method] = {
             "Saliency",
             "How much the class's score changes with each pixel, for better or worse.",
             "Simonyan et al. 2014",
+            "It marks what speaks for the class and what speaks against it alike.",
         ),
     )
 }

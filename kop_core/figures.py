@@ -40,9 +40,8 @@ def probability_bars(prediction: Prediction) -> go.Figure:
             text=[wording.percent(v) for v in values],
             textposition="outside",
             cliponaxis=False,
-            customdata=[[wording.percent(v), c.t_score] for v, c in zip(values, CLASSES)],
-            hovertemplate=f"%{{y}}: {what} %{{customdata[0]}}.<br>%{{customdata[1]}}"
-            "<extra></extra>",
+            customdata=[wording.percent(v) for v in values],
+            hovertemplate=f"%{{y}}: {what} %{{customdata}}.<extra></extra>",
         )
     )
     figure.update_yaxes(autorange="reversed", ticksuffix="  ", fixedrange=True)

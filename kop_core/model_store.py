@@ -19,7 +19,8 @@ from typing import Any
 
 from kop_core import networks
 from kop_core.classes import CLASS_NAMES
-from kop_core.errors import ModelError, RunError, UnknownModel, UnknownNetwork
+from kop_core.errors import DataSetError, ModelError, RunError, UnknownModel, UnknownNetwork
+from kop_core.evaluation import Predictions, evaluate
 from kop_core.radiographs import preparation
 
 CARD, WEIGHTS, HISTORY, PREDICTIONS = (
@@ -204,14 +205,47 @@ def _check_card(folder: Path, card: Any) -> None:
         preparation.from_config(card["preparation"])
     except (UnknownNetwork, ModelError) as error:
         raise ModelError(f"{where} cannot be used. {error}") from error
-    metrics = card["evaluation"].get("metrics")
-    if not isinstance(metrics, dict) or not all(
-        isinstance(m, dict) and {"value", "low", "high"} <= m.keys() for m in metrics.values()
-    ):
-        raise ModelError(f"{where} lacks its measured figures. {_RESTORE}")
     missing = [name for name in FILES if not isinstance(card["checksums"].get(name), str)]
     if missing:
         raise ModelError(f"{where} lacks the checksum of {', '.join(missing)}. {_RESTORE}")
+    wrong = _wrong_figures(card)
+    if wrong:
+        raise ModelError(f"{where} lacks its measured figures ({wrong}). {_RESTORE}")
+
+
+def _wrong_figures(card: dict[str, Any]) -> str | None:
+    """Return the first part of a card that pages would stumble over, or ``None``."""
+    evaluation, split = card["evaluation"], card["split"]
+    metrics = evaluation.get("metrics")
+    if not isinstance(metrics, dict) or "accuracy" not in metrics:
+        return "accuracy"
+    for name, metric in metrics.items():
+        values = [metric.get(k) for k in ("value", "low", "high")] if _is_dict(metric) else []
+        if not (len(values) == 3 and (all(_is_share(v) for v in values) or values == [None] * 3)):
+            return name
+    checks = {
+        "images": isinstance(evaluation.get("images"), int),
+        "radiographs": isinstance(evaluation.get("radiographs"), (int, type(None))),
+        "interval": isinstance(evaluation.get("interval"), str),
+        "confusion": isinstance(evaluation.get("confusion"), list),
+        "split": isinstance(split.get("protocol"), str),
+        "copies": all(v is None or _is_share(v) for v in _shares(split)),
+        "statements": all(isinstance(s, str) for s in card["statements"]),
+        "training": _is_dict(card["training"].get("config")),
+    }
+    return next((name for name, holds in checks.items() if not holds), None)
+
+
+def _shares(split: dict[str, Any]) -> list[Any]:
+    return [split.get("identical_share"), split.get("same_radiograph_share")]
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value <= 1
 
 
 def verify(model: Model) -> None:
@@ -231,6 +265,23 @@ def verify(model: Model) -> None:
                 f"The file {name} of the model {model.id} was altered after the card was written, "
                 f"and is not used. {_RESTORE}"
             )
+    _verify_figures(model)
+
+
+def _verify_figures(model: Model) -> None:
+    """See that the card's counts are those of its predictions: a card can be edited."""
+    try:
+        found = evaluate(Predictions.read(model.folder / PREDICTIONS), draws=1)
+    except DataSetError as error:
+        raise ModelError(f"The predictions of the model {model.id}: {error}") from error
+    kept = model.card["evaluation"]
+    accuracy = found.metrics["accuracy"].value
+    same = kept["confusion"] == found.confusion.tolist() and kept["images"] == found.images
+    if not same or kept["metrics"]["accuracy"]["value"] != accuracy:
+        raise ModelError(
+            f"The figures on the card of the model {model.id} are not those of its predictions. "
+            f"{_RESTORE}"
+        )
 
 
 def checksum(path: Path) -> str:

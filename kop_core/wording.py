@@ -11,11 +11,10 @@ NOT_A_DEVICE = (
     "KOP is not a medical device, and what it says is not a diagnosis. It is for research and "
     "teaching. Bone density is measured by DXA, not read from a knee radiograph."
 )
-# Above CLEAR the first class is named alone in a firm sentence; a class whose score is
-# above NOT_RULED_OUT is always named too.
-CLEAR = 0.85
-LIKELY = 0.55
-NOT_RULED_OUT = 0.10
+# A class is called most likely when its score is above that of all others together, and
+# every other class of some weight is named beside it.
+MOST_LIKELY = 0.5
+NAMED = 0.05
 
 
 def percent(share: float | None) -> str:
@@ -32,21 +31,17 @@ def percent(share: float | None) -> str:
 def verdict(prediction: Prediction) -> str:
     """Return what a model says of a radiograph, in one or two sentences."""
     ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
-    (first, top), *others = ranked
-    word = by_name(first).label
+    (first, top), (second, next_top), *others = ranked
     what = "" if prediction.calibrated else "score "
-    if top >= CLEAR:
-        said = f"{word} is by far the most likely ({what}{percent(top)})."
-    elif top >= LIKELY:
-        said = f"{word} is most likely ({what}{percent(top)})."
+    if top > MOST_LIKELY:
+        said = f"{by_name(first).label} is most likely ({what}{percent(top)})."
+        others = ranked[1:]
     else:
-        second, next_top = others[0]
         said = (
             f"The model is undecided between {first} ({what}{percent(top)}) and {second} "
             f"({percent(next_top)})."
         )
-        others = others[1:]
-    remaining = [f"{n} ({percent(p)})" for n, p in others if p >= NOT_RULED_OUT]
+    remaining = [f"{n} ({percent(p)})" for n, p in others if p >= NAMED]
     if remaining:
         listed = " and ".join(remaining)
         said += f" {listed[0].upper()}{listed[1:]} cannot be ruled out."
@@ -54,9 +49,8 @@ def verdict(prediction: Prediction) -> str:
 
 
 def sureness(prediction: Prediction) -> str:
-    """Return how sure a model is, in a word or two for a table."""
-    top = max(prediction.probabilities.values())
-    return "clear" if top >= CLEAR else "likely" if top >= LIKELY else "undecided"
+    """Return how sure a model is, in a word for a table."""
+    return "likely" if max(prediction.probabilities.values()) > MOST_LIKELY else "undecided"
 
 
 def estimate(metric: dict[str, float | None], images: int, radiographs: int | None) -> str:
@@ -71,7 +65,7 @@ def estimate(metric: dict[str, float | None], images: int, radiographs: int | No
         return "not defined"
     measured_on = f"{images:,} images" + (f" of {radiographs:,} radiographs" if radiographs else "")
     low, high = (f"{100 * metric[k]:.0f}" for k in ("low", "high"))
-    return f"{100 * metric['value']:.0f} % (95 % CI {low}–{high}, {measured_on})"
+    return f"{percent(metric['value'])} (95 % CI {low}–{high}, {measured_on})"
 
 
 def split_badge(split: dict[str, Any]) -> tuple[str, bool]:

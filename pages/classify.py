@@ -6,6 +6,7 @@ import base64
 
 import streamlit as st
 
+from dashboard import loading, parts
 from kop_core import cases, figures, model_store, overlay, radiographs, wording
 from kop_core.cases import Case
 from kop_core.classes import CLASSES, by_name
@@ -13,13 +14,12 @@ from kop_core.errors import KopError
 from kop_core.explanation import METHODS, Influence
 from kop_core.model_store import Model
 from kop_core.prediction import Prediction
-from pages import loading, parts
 
 PICTURE_HEIGHT = 560
 PAIR_HEIGHT = 440
 MOST_LIKELY = "Most likely"
 VIEWS = ("Picture", "Overlay", "Both")
-WINDOWS = {"Full range": (0, 100), "Bone": (30, 100), "Soft tissue": (5, 60)}
+WINDOWS = {"Full range": (0, 100), "Dense parts": (30, 100), "Soft parts": (5, 60)}
 
 
 def main() -> None:
@@ -37,6 +37,7 @@ def main() -> None:
         return
     with upload:
         files = _upload()
+    _forget({file.file_id for file in files})
     if not files:
         _empty()
     else:
@@ -52,8 +53,8 @@ def _upload() -> list:
         "Radiographs of the knee",
         type=None,  # DICOM files often have no extension; KOP itself says what it cannot read
         accept_multiple_files=True,
-        help="PNG, JPEG, TIFF, BMP, WebP or DICOM. Files stay on this machine, in memory, and are "
-        "forgotten when the page is closed.",
+        help="PNG, JPEG, TIFF, BMP, WebP or DICOM. The files go to the machine that runs KOP and "
+        "no further, and are forgotten when they are taken away here or the page is closed.",
         key="files",
     )
 
@@ -62,16 +63,8 @@ def _choose(models: list[Model]) -> Model | None:
     if not models:
         return None
     by_id = {m.id: m for m in models}
-    asked = st.query_params.get("model")
-    if "model" not in st.session_state and asked in by_id:
-        st.session_state["model"] = asked
-    if st.session_state.get("model") not in by_id:
-        st.session_state.pop("model", None)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        chosen = st.selectbox(
-            "Model", list(by_id), format_func=lambda i: by_id[i].title, key="model"
-        )
-        st.query_params["model"] = chosen
+        chosen = parts.choose_model(by_id, "model")
         if st.button(
             "Card",
             icon=":material/description:",
@@ -83,7 +76,7 @@ def _choose(models: list[Model]) -> Model | None:
 
 @st.dialog("The model's card", width="large")
 def _card(model: Model) -> None:
-    st.markdown(f"### {model.title}")
+    st.markdown(f"### {parts.escape(model.title)}")
     parts.card(model)
 
 
@@ -100,10 +93,10 @@ def _results(model: Model, files: list) -> None:
     try:
         found = _examine_all(model, files)
     except KopError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(parts.escape(str(error)), icon=":material/error:")
         return
     failed = [c for c in found if c.error]
-    case = _batch(model, found, failed) if len(found) > 1 else found[0]
+    case = _batch(model, found, failed, files) if len(found) > 1 else found[0]
     if case.error:
         st.error(parts.escape(case.error), icon=":material/error:")
     if case.prediction:
@@ -114,7 +107,6 @@ def _examine_all(model: Model, files: list) -> list[Case]:
     """Classify what is not classified yet; what is done stays, whatever happens next."""
     kept: dict = st.session_state.setdefault("cases", {})
     wanted = [(file.file_id, model.id, model.version) for file in files]
-    _forget({file.file_id for file in files})
     missing = [(k, f) for k, f in zip(wanted, files) if k not in kept]
     if missing:
         with st.spinner("Starting TensorFlow and loading the model. Some seconds, once."):
@@ -122,7 +114,9 @@ def _examine_all(model: Model, files: list) -> list[Case]:
         bar = st.progress(0.0) if len(missing) > 1 else None
         for done, (key, file) in enumerate(missing):
             if bar:
-                bar.progress(done / len(missing), f"{done} of {len(missing)}: {file.name}")
+                bar.progress(
+                    done / len(missing), parts.escape(f"{done} of {len(missing)}: {file.name}")
+                )
             kept[key] = cases.examine(file.getvalue(), file.name, classifier)
         if bar:
             bar.empty()
@@ -131,7 +125,7 @@ def _examine_all(model: Model, files: list) -> list[Case]:
 
 def _forget(present: set[str]) -> None:
     """Drop all that is kept of files that were taken away."""
-    kept: dict = st.session_state["cases"]
+    kept: dict = st.session_state.setdefault("cases", {})
     for key in [k for k in kept if k[0] not in present]:
         del kept[key]
     seen = {case.key for case in kept.values()}
@@ -140,7 +134,7 @@ def _forget(present: set[str]) -> None:
         del maps[key]
 
 
-def _batch(model: Model, found: list[Case], failed: list[Case]) -> Case:
+def _batch(model: Model, found: list[Case], failed: list[Case], files: list) -> Case:
     """Draw the table of the batch and return the case whose row is chosen."""
     st.markdown(
         f"**{len(found) - len(failed)} of {len(found)} classified.** Choose a row to see it."
@@ -157,7 +151,7 @@ def _batch(model: Model, found: list[Case], failed: list[Case]) -> Case:
         key=f"table_{hash(tuple((c.name, c.key) for c in found))}",
         alt="The batch, a row a file: class, how sure, and the score of each class",
     )
-    _batch_downloads(model, found)
+    _batch_downloads(model, found, files)
     if failed:
         listed = "\n".join(f"- {parts.escape(c.error or '')}" for c in failed)
         st.warning(f"Not classified:\n{listed}", icon=":material/warning:")
@@ -211,11 +205,11 @@ def _columns(found: list[Case]) -> dict:
     return config
 
 
-def _batch_downloads(model: Model, found: list[Case]) -> None:
+def _batch_downloads(model: Model, found: list[Case], files: list) -> None:
     with st.container(horizontal=True):
         st.download_button(
             "Download the table (CSV)",
-            cases.to_csv(found),
+            cases.to_csv(found).encode("utf-8-sig"),  # the mark tells Excel that it is UTF-8
             "kop_batch.csv",
             "text/csv",
             icon=":material/download:",
@@ -223,7 +217,7 @@ def _batch_downloads(model: Model, found: list[Case]) -> None:
         )
         st.download_button(
             "Download all overlays (ZIP)",
-            lambda: _all_overlays(model, found),
+            lambda: _all_overlays(model, found, files),
             "kop_overlays.zip",
             "application/zip",
             icon=":material/download:",
@@ -231,16 +225,20 @@ def _batch_downloads(model: Model, found: list[Case]) -> None:
         )
 
 
-def _all_overlays(model: Model, found: list[Case]) -> bytes:
-    """Grad-CAM of each predicted class, laid over the preview."""
+def _all_overlays(model: Model, found: list[Case], files: list) -> bytes:
+    """Grad-CAM of each predicted class, laid over the preview; none without evidence."""
     classifier = loading.start_loading(model).result()
     taken: set[str] = set()
     named = []
-    for case in found:
-        if case.prediction and case.preview:
-            influence = classifier.classify(case.preview, "gradcam").influence
+    for case, file in zip(found, files):
+        if case.prediction is None:
+            continue
+        radiograph = radiographs.read(file.getvalue(), case.name)
+        class_name = case.prediction.class_name
+        influence = classifier.classify(radiograph, "gradcam", class_name).influence
+        if influence.evidence:
+            name = cases.overlay_name(case.name, class_name, "gradcam", taken)
             picture = overlay.blend(overlay.render(case.preview), influence)
-            name = cases.overlay_name(case.name, influence.class_name, influence.method, taken)
             named.append((name, overlay.to_png(picture)))
     return cases.zip_pictures(named)
 
@@ -272,7 +270,10 @@ def _verdict(model: Model, name: str, prediction: Prediction) -> None:
     )
     if not prediction.calibrated:
         st.caption("Scores order the classes. They were not calibrated: read none as a chance.")
-    st.markdown(f"**{model.title}**, version {model.version}  \nAccuracy {parts.accuracy(model)}")
+    st.markdown(
+        f"**{parts.escape(model.title)}**, version {model.version}  \n"
+        f"Accuracy {parts.accuracy(model)}"
+    )
     parts.split_badge(model.card["split"])
     for caution in prediction.cautions:
         st.caption(f":material/info: {caution}")
@@ -293,7 +294,7 @@ def _downloads(case: Case, settings: dict, picture: bytes | None) -> None:
             )
         st.download_button(
             "Scores (CSV)",
-            cases.to_csv([case]),
+            cases.to_csv([case]).encode("utf-8-sig"),
             "kop_scores.csv",
             "text/csv",
             icon=":material/download:",
@@ -348,6 +349,7 @@ def _toolbar(predicted: str) -> dict:
                 disabled=window != "Own",
             )
             invert = st.toggle("Invert", key="invert")
+            st.caption("For looking only: the model is always given the whole grey scale.")
         st.button(
             "Overlay",
             icon=":material/layers:",
@@ -368,7 +370,11 @@ def _toolbar(predicted: str) -> dict:
 
 def _switch_overlay() -> None:
     shown = st.session_state.get("view")
-    st.session_state["view"] = "Overlay" if shown == "Picture" else "Picture"
+    if shown == "Picture":
+        st.session_state["view"] = st.session_state.get("view_before", "Overlay")
+    else:
+        st.session_state["view_before"] = shown
+        st.session_state["view"] = "Picture"
 
 
 def _picture(model: Model, case: Case, file, settings: dict) -> bytes | None:
@@ -381,23 +387,32 @@ def _picture(model: Model, case: Case, file, settings: dict) -> bytes | None:
         _draw([grey], ["Radiograph"], False, f"Radiograph {case.name}")
         return None
     laid = overlay.blend(grey, influence, settings["strength"])
-    said = (
-        f"{METHODS[influence.method].title}: what the network looked at for {influence.class_name}"
-    )
-    both = settings["view"] == "Both"
-    base = overlay.blend(grey, influence, 0.0)
-    _draw([base, laid] if both else [laid], ["Radiograph", "Overlay"], influence.evidence, said)
-    if influence.evidence:
-        rows, columns = influence.cells
-        grid = f" The map has {rows} × {columns} cells, enlarged." if rows < 100 else ""
-        st.caption(f"{said}.{grid} It is not the outline of a lesion.")
-    else:
+    method = METHODS[influence.method]
+    if not influence.evidence:
+        _draw([grey], ["Radiograph"], False, f"Radiograph {case.name}")
         st.info(
-            f"By {METHODS[influence.method].title} nothing in the picture speaks for "
-            f"{influence.class_name}: the map has no positive evidence, so none is drawn.",
+            f"By {method.title} nothing in the picture speaks for {influence.class_name}: the map "
+            "has no positive evidence, so none is drawn.",
             icon=":material/info:",
         )
+        return None
+    laid = overlay.blend(grey, influence, settings["strength"])
+    said = f"{method.title}: what the network looked at for {influence.class_name}"
+    if settings["view"] == "Both":
+        _draw([overlay.blend(grey, influence, 0.0), laid], ["Radiograph", "Overlay"], True, said)
+    else:
+        _draw([laid], ["Overlay"], True, said)
+    st.caption(f"{said}. {method.caution} {_scale(influence)} It is not the outline of a lesion.")
     return overlay.to_png(laid)
+
+
+def _scale(influence: Influence) -> str:
+    rows, columns = influence.cells
+    grid = f" in {rows} × {columns} cells, enlarged" if rows < 100 else ""
+    return (
+        f"Colours run from none to the strongest place of this map{grid}: they say nothing of how "
+        "strong it is beside another map."
+    )
 
 
 def _draw(shown: list, titles: list[str], colour_bar: bool, alt: str) -> None:
@@ -422,7 +437,7 @@ def _influence(model: Model, case: Case, file, method: str, class_name: str) -> 
                 radiograph = radiographs.read(file.getvalue(), case.name)
                 kept[key] = classifier.classify(radiograph, method, class_name).influence
         except KopError as error:
-            st.warning(str(error), icon=":material/warning:")
+            st.warning(parts.escape(str(error)), icon=":material/warning:")
             return None
         while len(kept) > 200:
             kept.pop(next(iter(kept)))

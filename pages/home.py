@@ -2,8 +2,8 @@
 
 import streamlit as st
 
+from dashboard import parts
 from kop_core import model_store
-from pages import parts
 
 parts.begin("pages/home.py")
 st.title("KOP: knee osteoporosis on X-rays")
@@ -19,7 +19,7 @@ with left.container(border=True, height="stretch"):
     st.markdown(
         "Upload one radiograph or a batch: PNG, JPEG, TIFF, BMP, WebP or DICOM. See the score of "
         "each class and a map of what spoke for it; download the table and the pictures. "
-        "Nothing leaves this machine."
+        "The pictures stay on the machine that runs KOP."
     )
     st.page_link("pages/classify.py", label="Classify X-rays", icon=":material/radiology:")
 with right.container(border=True, height="stretch"):

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
+from dashboard import parts
 from kop_core import model_store
-from pages import parts
 
 parts.begin("pages/models.py")
 st.title("Models")
@@ -17,17 +17,10 @@ if not models:
 by_id = {m.id: m for m in models}
 asked = st.query_params.get("model")
 if asked and asked not in by_id and asked not in {b.id for b in broken}:
-    st.warning(f"There is no model called {asked} here. Showing {models[0].id}.")
-if len(models) > 1:
-    place = list(by_id).index(asked) if asked in by_id else 0
-    chosen = st.selectbox(
-        "Model", list(by_id), index=place, format_func=lambda i: f"{by_id[i].title} ({i})"
-    )
-else:
-    chosen = models[0].id
-st.query_params["model"] = chosen
+    st.warning(f"There is no model called {parts.escape(asked)} here. Showing {models[0].id}.")
+chosen = parts.choose_model(by_id, "card_of")
 model = by_id[chosen]
-st.header(model.title, anchor=False)
+st.header(parts.escape(model.title), anchor=False)
 st.markdown(f"Accuracy {parts.accuracy(model)}")
 parts.card(model)
 st.page_link(

@@ -30,7 +30,7 @@ def test_there_is_a_core():
 @pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_core_imports_no_streamlit_and_no_page(path):
     tops = {name.split(".")[0] for name in imported(path)}
-    assert not tops & {"streamlit", "pages", "app"}
+    assert not tops & {"streamlit", "pages", "dashboard", "app"}
     assert not tops & {"pickle", "dill", "joblib", "cloudpickle"}
 
 
@@ -84,7 +84,7 @@ def test_pages_that_need_no_model_import_no_tensorflow(page):
 def test_the_classify_page_is_drawn_before_tensorflow_is_imported():
     run_python(
         "import sys\n"
-        "from pages import loading\n"
+        "from dashboard import loading\n"
         "seen = []\n"
         f"heavy = lambda: [m for m in {HEAVY} if m in sys.modules]\n"
         "loading.start_loading = lambda model: seen.append(heavy())\n"

@@ -32,7 +32,10 @@ def test_examine_keeps_a_preview_and_the_facts(classifier, shared):
     assert max(case.preview.pixels.shape) == 1024 and case.size == (1625, 1970)
     facts = dict(case.facts())
     assert facts["Size"] == "1,625 × 1,970 pixels"
-    assert facts["Body part"] == "Knee" and facts["Pixel spacing"] == "0.148 × 0.148 mm"
+    assert (
+        facts["Body part"] == "Knee"
+        and facts["Pixel spacing, at the detector"] == "0.148 × 0.148 mm"
+    )
     assert case.thumbnail.startswith(b"\x89PNG")
 
 
@@ -63,6 +66,14 @@ def test_overlay_names_are_distinct_and_stay_in_their_folder():
         "a_healthy_gradcam_2.png",
         "A_healthy_gradcam_3.png",
     ]
+
+
+def test_overlay_names_from_windows_and_of_any_length():
+    assert cases.overlay_name("..\\..\\evil.png", "healthy", "gradcam", set()) == (
+        "evil_healthy_gradcam.png"
+    )
+    long = cases.overlay_name("é" * 240 + ".png", "osteoporosis", "gradcam++", set())
+    assert len(long.encode()) < 255
 
 
 def test_render_window_and_inversion():

@@ -190,7 +190,8 @@ def test_verdicts_in_words(classifier, knee):
     assert said(0.04, 0.22, 0.74, calibrated=True) == (
         "Osteoporosis is most likely (74 %). Osteopenia (22 %) cannot be ruled out."
     )
-    assert said(0.97, 0.02, 0.01) == "Healthy is by far the most likely (score 97 %)."
+    assert said(0.97, 0.02, 0.01) == "Healthy is most likely (score 97 %)."
+    assert "Osteoporosis (9 %) cannot be ruled out" in said(0.9, 0.01, 0.09)
     assert said(0.4, 0.35, 0.25) == (
         "The model is undecided between healthy (score 40 %) and osteopenia (35 %). "
         "Osteoporosis (25 %) cannot be ruled out."

@@ -126,6 +126,45 @@ def test_two_files_of_one_name_get_two_overlays(full_size, tmp_path):
     assert names == ["knee_healthy_layercam.png", "knee_healthy_layercam_2.png"]
 
 
+def test_one_failure_of_any_kind_leaves_the_others(full_size, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    real = Path.write_bytes
+
+    def write(self, data):
+        if self.name.startswith(full_size[1].stem):
+            raise OSError(28, "No space left on device")
+        return real(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    files = [str(p) for p in full_size[:3]]
+    assert cli.main(["classify", *files, "--json", "--overlay", str(out)]) == 2
+    records = json.loads(capsys.readouterr().out)
+    assert ["error" in r for r in records] == [False, True, False]
+    assert "No space left" in records[1]["error"]
+    assert len(list(out.iterdir())) == 2
+
+
+def test_no_evidence_is_said_and_no_overlay_written(full_size, tmp_path, monkeypatch, capsys):
+    from kop_core.explanation import Explainer
+
+    real = Explainer._influence
+    monkeypatch.setattr(
+        Explainer,
+        "_influence",
+        lambda self, method, name, raw: real(self, method, name, 0 * raw),
+    )
+    assert cli.main(["classify", str(full_size[0]), "--overlay", str(tmp_path / "o")]) == 0
+    assert "No overlay: nothing in the picture speaks for" in capsys.readouterr().out
+    assert not list((tmp_path / "o").iterdir())
+
+
+def test_places_that_cannot_be_written_are_one_sentence(small_data, small_network, capsys):
+    command = ["train", "--data", str(small_data), "--network", "small", "--out", "/dev/null/run"]
+    assert cli.main(command) == 1
+    said = capsys.readouterr().err
+    assert "Not a directory" in said and "Traceback" not in said
+
+
 def test_unknown_models_networks_and_folders(capsys, full_size, tmp_path):
     assert cli.main(["classify", str(full_size[0]), "--model", "nobody"]) == 1
     assert "no model called 'nobody'" in capsys.readouterr().err

@@ -68,6 +68,10 @@ def test_an_altered_file_is_named(models, shipped, name):
         ({"format": 2}, "newer"),
         ({"evaluation": {}}, "measured figures"),
         ({"checksums": {}}, "checksum"),
+        ({"statements": [7]}, "statements"),
+        ({"training": {}}, "training"),
+        ({"split": {"protocol": None}}, "split"),
+        ({"split": {"protocol": "random", "identical_share": "most"}}, "copies"),
         ({"statements": None, "split": None}, "split, statements"),
     ],
 )
@@ -75,6 +79,34 @@ def test_a_wrong_card_is_said(models, shipped, values, says):
     change_card(models / shipped.id, **values)
     with pytest.raises(ModelError, match=says):
         model_store.get(shipped.id, models)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("images", None), ("interval", 3), ("radiographs", "many"), ("confusion", None)],
+)
+def test_wrong_figures_are_said(models, shipped, key, value):
+    evaluation = {**shipped.card["evaluation"], key: value}
+    change_card(models / shipped.id, evaluation=evaluation)
+    with pytest.raises(ModelError, match=f"figures .{key}"):
+        model_store.get(shipped.id, models)
+
+
+@pytest.mark.parametrize("low", [None, "x", 7])
+def test_a_figure_without_its_interval_is_said(models, shipped, low):
+    evaluation = json.loads(json.dumps(shipped.card["evaluation"]))
+    evaluation["metrics"]["macro_f1"]["low"] = low
+    change_card(models / shipped.id, evaluation=evaluation)
+    with pytest.raises(ModelError, match="macro_f1"):
+        model_store.get(shipped.id, models)
+
+
+def test_a_card_that_promises_more_than_was_measured(models, shipped):
+    evaluation = json.loads(json.dumps(shipped.card["evaluation"]))
+    evaluation["metrics"]["accuracy"] = {"value": 0.99, "low": 0.98, "high": 1.0}
+    change_card(models / shipped.id, evaluation=evaluation)
+    with pytest.raises(ModelError, match="not those of its predictions"):
+        model_store.verify(model_store.get(shipped.id, models))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", "[" * 100_000])

@@ -128,8 +128,11 @@ def _radiographs(folder: Path) -> dict[str, str]:
     path = folder / RADIOGRAPHS_CSV
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        rows = csv.DictReader(stream)
-        if not {"file", "radiograph"} <= set(rows.fieldnames or ()):
-            raise DataSetError(f"{path} needs the columns file and radiograph.")
-        return {row["file"]: row["radiograph"] for row in rows}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = csv.DictReader(stream)
+            if not {"file", "radiograph"} <= set(rows.fieldnames or ()):
+                raise DataSetError(f"{path} needs the columns file and radiograph.")
+            return {row["file"]: row["radiograph"] or "" for row in rows}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataSetError(f"{path} cannot be read as a table in UTF-8 ({error}).") from error

@@ -89,21 +89,46 @@ def evaluate(predictions: Predictions, draws: int = DRAWS, seed: int = 0) -> Eva
     whole = matrices.sum(axis=0)
     metrics = {}
     values, samples = _from_confusion(whole[np.newaxis]), _from_confusion(drawn)
+    support = _supports(matrices)
     for name, value in values.items():
-        metrics[name] = _estimate(float(value[0]), samples[name])
+        metrics[name] = _estimate(float(value[0]), samples[name], support[name])
     area = _areas(predictions)
     sampled = np.array([area(weights[group]) for weights in times_drawn])
     for place, (name, value) in enumerate(zip(_AREA_NAMES, area(np.ones(len(group))))):
-        metrics[name] = _estimate(float(value), sampled[:, place])
+        metrics[name] = _estimate(float(value), sampled[:, place], support[name])
     return Evaluation(metrics, whole.astype(int), len(group), groups, predictions.by_radiograph)
 
 
-def _estimate(value: float, samples: np.ndarray) -> Estimate:
+def _estimate(value: float, samples: np.ndarray, support: int) -> Estimate:
     samples = samples[np.isfinite(samples)]
     if not np.isfinite(value) or not samples.size:
         return Estimate(None, None, None)
-    low, high = np.percentile(samples, (2.5, 97.5))
-    return Estimate(value, float(low), float(high))
+    low, high = (float(v) for v in np.percentile(samples, (2.5, 97.5)))
+    # Where nothing (or all) went wrong every draw says the same. The exact binomial
+    # interval of as many radiographs (Clopper & Pearson 1934) does not pretend to certainty.
+    beyond = 0.025 ** (1 / max(support, 1))
+    if value > 1 - 1e-12:
+        low = min(low, beyond)
+    if value < 1e-12:
+        high = max(high, 1 - beyond)
+    return Estimate(value, low, high)
+
+
+def _supports(matrices: np.ndarray) -> dict[str, int]:
+    """Return how many radiographs each metric rests on, given one matrix a radiograph."""
+    truly = (matrices.sum(axis=2) > 0).sum(axis=0)
+    called = (matrices.sum(axis=1) > 0).sum(axis=0)
+    total = matrices.sum(axis=(1, 2))
+    otherwise = (total[:, None] - matrices.sum(axis=2) > 0).sum(axis=0)
+    least = int(min(truly))
+    found = {"accuracy": len(matrices), "balanced_accuracy": least, "macro_f1": least,
+             "macro_roc_auc": least}  # fmt: skip
+    for place, name in enumerate(CLASS_NAMES):
+        found[f"precision_{name}"] = int(called[place])
+        found[f"recall_{name}"] = found[f"f1_{name}"] = int(truly[place])
+        found[f"specificity_{name}"] = int(otherwise[place])
+        found[f"roc_auc_{name}"] = int(min(truly[place], otherwise[place]))
+    return found
 
 
 def _from_confusion(matrices: np.ndarray) -> dict[str, np.ndarray]:

@@ -287,7 +287,7 @@ def _to_unit(values, stored, dataset: pydicom.Dataset, notes: list[str]) -> np.n
     least = 1 if function == "LINEAR" else 0
     if center is not None and width is not None and width >= least and width > 0:
         return apply_window(values, center, width, function)
-    if center is not None or width is not None:
+    if "WindowCenter" in dataset or "WindowWidth" in dataset:
         notes.append("The file's window makes no sense and was not used.")
     shown = values[~_padding(stored, dataset)]
     shown = shown if shown.size else values

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kop_core import model_store, networks
+from kop_core import model_store, networks, wording
 from kop_core.classes import CLASS_NAMES
 from kop_core.datasets import Split
 from kop_core.datasets.feeding import Pixels
 from kop_core.errors import RunError
 from kop_core.evaluation import Evaluation, Predictions, evaluate
 from kop_core.training.run_folder import RunFolder, write_json
+from kop_core.training.versions import versions
 
 if TYPE_CHECKING:
     import keras
@@ -128,7 +129,7 @@ def _card(
         "title": run.path.name,
         "version": checksums[model_store.WEIGHTS][:8],
         "network": network.name,
-        "options": config["options"],
+        "options": {**network.options, **config["options"]},
         "parameters": model.count_params(),
         "reference": network.reference,
         "preparation": network.input.get_config(),
@@ -150,6 +151,7 @@ def _card(
             "largest_difference_of_a_probability": round(difference, 6),
         },
         "versions": record["versions"],
+        "versions_at_the_end": versions(),
         "checksums": checksums,
     }
 
@@ -157,12 +159,13 @@ def _card(
 def statements(record: dict[str, Any], evaluation: Evaluation) -> list[str]:
     """Return, in plain words, what the figures of a run mean and do not mean."""
     data, split = record["data"], record["split"]
-    accuracy = evaluation.metrics["accuracy"]
     files = f"{data['files']:,} files of {data['name']}"
     said = [
         f"Trained on {split['training_files']:,} of {files}; "
         f"measured on the other {split['test_files']:,}."
     ]
+    if data.get("unreadable"):
+        said.append(f"{len(data['unreadable']):,} of these could not be read and were left out.")
     if split["protocol"] == "random":
         said.append(
             "The split was random, file by file, as in the paper. Nothing kept copies of one "
@@ -175,12 +178,15 @@ def statements(record: dict[str, Any], evaluation: Evaluation) -> list[str]:
             f"{data['conflicted_radiographs']:,} of these are filed under more than one class. "
             "Some of the labels must be wrong, in the test part too."
         )
-    basis = "radiographs" if evaluation.by_radiograph else "files"
+    figure = wording.estimate(
+        evaluation.metrics["accuracy"].get_config(),
+        evaluation.images,
+        evaluation.groups if evaluation.by_radiograph else None,
+    )
     said.append(
-        f"On that test part {_percent(accuracy.value)} of the images were classified as they are "
-        f"labelled (95 % CI {_percent(accuracy.low)} to {_percent(accuracy.high)}, bootstrap over "
-        f"{evaluation.groups:,} {basis}). The test part was also looked at after every epoch, as "
-        "in the paper; the weights are those of the last epoch."
+        f"Share of the test images classified as they are labelled: {figure}. The test part was "
+        "also looked at after every epoch, as in the paper; the weights are those of the last "
+        "epoch."
     )
     said.append(
         "The outputs were not calibrated. Read them as scores that order the classes, not as "
@@ -200,11 +206,7 @@ def _copies(split: dict[str, Any]) -> str:
     if not copies:
         return "No copies of test images were found in training, by the means there are."
     return (
-        f"{copies:,} of the {split['test_files']:,} test images ({_percent(share)}) have {what} in "
-        "training. The accuracy therefore says how well the network recognises pictures that it "
-        "has seen; on a new patient expect it to be far lower."
+        f"{copies:,} of the {split['test_files']:,} test images ({wording.percent(share)}) have "
+        f"{what} in training. The accuracy therefore says how well the network recognises "
+        "pictures that it has seen; on a new patient expect it to be far lower."
     )
-
-
-def _percent(share: float | None) -> str:
-    return "unknown" if share is None else f"{100 * share:.1f} %"

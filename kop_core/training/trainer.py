@@ -7,11 +7,9 @@ trains what TensorFlow then serves.
 from __future__ import annotations
 
 import math
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +22,7 @@ from kop_core.errors import RunError
 from kop_core.training.config import TrainingConfig
 from kop_core.training.precision import best_precision
 from kop_core.training.run_folder import RunFolder, write_json
+from kop_core.training.versions import versions
 
 if TYPE_CHECKING:
     import keras
@@ -81,7 +80,7 @@ def train(
     run.create()
     split.write(run.split)
     write_json(run.record, _record(config, data, split))
-    return _Run(run, config, data, split, report or _silent).go()
+    return _Run(run, config, data, split, _precision(config), report or _silent).go()
 
 
 def resume(
@@ -107,7 +106,8 @@ def resume(
             "fingerprint). Restore them, or start a new run."
         )
     split = Split.read(run.split, record["split"]["protocol"], record["split"]["seed"])
-    return _Run(run, config, data, split, report or _silent).go()
+    precision = record.get("precision", _precision(config))
+    return _Run(run, config, data, split, precision, report or _silent).go()
 
 
 def _silent(_: Progress) -> None:
@@ -147,24 +147,20 @@ def _precision(config: TrainingConfig) -> str:
     return best_precision() if config.precision == "auto" else config.precision
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that a result depends on."""
-    found = {"python": platform.python_version(), "kop": kop_core.__version__}
-    for package in ("keras", "tensorflow", "jax", "torch", "numpy", "pillow"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 class _Run:
     """A run at work."""
 
     def __init__(
-        self, run: RunFolder, config: TrainingConfig, data: DataSet, split: Split, report: Report
+        self,
+        run: RunFolder,
+        config: TrainingConfig,
+        data: DataSet,
+        split: Split,
+        precision: str,
+        report: Report,
     ) -> None:
-        self.run, self.config, self.data, self.split, self.report = run, config, data, split, report
+        self.run, self.config, self.data, self.split = run, config, data, split
+        self.precision, self.report = precision, report
         self.preparation = networks.get(config.network).input
         self.history: list[dict[str, float]] = []
         self.step_seconds = 0.0
@@ -196,8 +192,7 @@ class _Run:
         import keras
 
         keras.utils.set_random_seed(self.config.seed)
-        precision = _precision(self.config)
-        model = networks.build(self.config.network, precision=precision, **self.config.options)
+        model = networks.build(self.config.network, precision=self.precision, **self.config.options)
         if self.config.optimizer == "sgd":
             optimizer = keras.optimizers.SGD(
                 self.config.learning_rate, self.config.momentum, nesterov=self.config.momentum > 0
@@ -259,10 +254,11 @@ class _Run:
         }
         self.history.append(row)
         self.step_seconds = row["seconds"] / self.steps
+        # History first: rows after the checkpoint are dropped when a run goes on.
+        self.run.write_history(self.history)
         self.run.write_checkpoint(
             epoch + 1, self.model.get_weights(), self.model.optimizer.variables
         )
-        self.run.write_history(self.history)
         self._tell("epoch", epoch + 1, self.config.epochs, epoch, row)
 
     def _seed_dropout(self, epoch: int) -> None:

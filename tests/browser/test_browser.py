@@ -39,7 +39,7 @@ def chart_of_picture(page: Page) -> str:
 def table_as_csv(page: Page, button: str) -> list[dict[str, str]]:
     with page.expect_download() as download:
         page.get_by_role("button", name=button).click()
-    text = download.value.path().read_text(encoding="utf-8")
+    text = download.value.path().read_text(encoding="utf-8-sig")
     return list(csv.DictReader(io.StringIO(text)))
 
 

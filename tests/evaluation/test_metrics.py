@@ -77,6 +77,19 @@ def test_what_is_not_defined_is_none():
     assert found["accuracy"].value == 1
 
 
+def test_no_mistake_is_no_certainty():
+    images = 30
+    true = np.arange(images) % 3
+    given = Predictions(
+        tuple(map(str, range(images))), tuple(f"R{i}" for i in range(images)), true, np.eye(3)[true]
+    )
+    found = evaluate(given, draws=50).metrics
+    # Clopper-Pearson for 30 of 30 and for 10 of 10: 88.4 % and 69.2 % (R's binom.test)
+    assert found["accuracy"].low == pytest.approx(0.8843, abs=1e-4)
+    assert found["recall_healthy"].low == pytest.approx(0.6915, abs=1e-4)
+    assert found["accuracy"].high == 1
+
+
 def test_copies_do_not_narrow_the_interval():
     base = predictions(images=60, radiographs=60)
     base = Predictions(base.files, tuple(f"R{i}" for i in range(60)), base.true, base.probabilities)

@@ -65,10 +65,24 @@ def test_models_shows_the_card(app, shipped):
     ]  # fmt: skip
 
 
-def test_a_model_that_is_not_there_is_said(app):
-    app.query_params["model"] = "gone"
+def test_a_model_that_is_not_there_is_said_and_not_rendered(app):
+    app.query_params["model"] = "![x](http://evil.example/p.png)"
     at = app.switch_page("pages/models.py").run()
-    assert "gone" in words(at) or "There is no model" in words(at)
+    (said,) = [w.value for w in at.warning]
+    assert "There is no model called" in said
+    assert "![x](" not in said  # escaped: no picture is fetched from anywhere
+
+
+def test_choosing_among_three_models(app, models, shipped):
+    from kop_core import model_store
+
+    for name in ("b", "c"):
+        model_store.publish(models / shipped.id, name, models, title=f"Model {name}")
+    at = go(app, "models")
+    for name in ("b", "c", shipped.id, "c"):
+        at.selectbox(key="card_of").set_value(name).run()
+        assert at.selectbox(key="card_of").value == name
+        assert at.query_params["model"] in (name, [name])
 
 
 def test_classify_begins_with_what_to_do(app, shipped):
@@ -109,6 +123,28 @@ def test_classifying_one_and_a_batch_with_broken_files(app, full_size, shared):
     assert "2 of 3 classified" in said
     assert "Makefile: this is text, not a picture" in said
     assert list(at.dataframe[0].value["File"]) == [full_size[0].name, full_size[1].name, "Makefile"]
+
+
+def test_what_is_taken_away_is_forgotten(app, full_size):
+    at = go(app, "classify")
+    upload(at, full_size[:2])
+    assert len(at.session_state["cases"]) == 2 and len(at.session_state["maps"]) == 1
+    at.get("file_uploader")[0].set_value([])
+    at.run()
+    assert not at.exception
+    assert not at.session_state["cases"] and not at.session_state["maps"]
+
+
+def test_a_case_names_the_model_that_judged_it(app, models, shipped, full_size):
+    from kop_core import model_store
+
+    model_store.publish(models / shipped.id, "b", models, title="Model b")
+    at = go(app, "classify")
+    upload(at, full_size[:1])
+    at.selectbox(key="model").set_value("b").run()
+    assert not at.exception
+    judged = {key[1]: case.prediction.model for key, case in at.session_state["cases"].items()}
+    assert judged == {shipped.id: shipped.id, "b": "b"}
 
 
 def upload(at: AppTest, paths: list[Path]) -> None:

@@ -22,10 +22,10 @@ def _worker() -> ThreadPoolExecutor:
 
 def start_loading(model: Model) -> Future[Classifier]:
     """Begin to load a model, or return the loading under way or done. Never waits."""
-    changed = (model.folder / "card.json").stat().st_mtime_ns
-    future = _loading(str(model.folder), changed, model)
+    key = (str(model.folder), (model.folder / "card.json").stat().st_mtime_ns)
+    future = _loading(*key, model)
     if future.done() and future.exception() is not None:
-        _loading.clear()  # the folder may be mended by now
+        _loading.clear(*key, model)  # the folder may be mended by the next time
     return future
 
 

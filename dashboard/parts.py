@@ -63,6 +63,18 @@ def facts(pairs: list[tuple[str, str]]) -> None:
     st.html(f'<dl class="kop-facts">{rows}</dl>')
 
 
+def choose_model(by_id: dict[str, Model], key: str) -> str:
+    """Draw the choice of a model, kept in the page's address, and return its id."""
+    asked = st.query_params.get("model")
+    if st.session_state.get(key) not in by_id:
+        st.session_state.pop(key, None)
+        if asked in by_id:
+            st.session_state[key] = asked
+    chosen = st.selectbox("Model", list(by_id), format_func=lambda i: by_id[i].title, key=key)
+    st.query_params["model"] = chosen
+    return chosen
+
+
 def split_badge(split: dict[str, Any]) -> None:
     """Draw the badge that stands beside every accuracy."""
     text, warning = wording.split_badge(split)
@@ -82,7 +94,7 @@ def accuracy(model: Model) -> str:
 def broken_models(broken: list[BrokenModel]) -> None:
     """Name the model folders that cannot serve, and why."""
     for model in broken:
-        st.warning(model.reason, icon=":material/warning:")
+        st.warning(escape(model.reason), icon=":material/warning:")
 
 
 def no_models() -> None:

@@ -1,0 +1,1 @@
+"""What the pages share: pieces that several draw, and models loaded behind them."""
