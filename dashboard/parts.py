@@ -110,6 +110,8 @@ def card(model: Model) -> None:
     """Draw a model's card: what it is, what was measured, and what that means."""
     kept = model.card
     split_badge(kept["split"])
+    for caution in model.cautions:
+        st.warning(escape(caution), icon=":material/warning:")
     for statement in kept["statements"]:
         st.markdown(f"- {escape(statement)}")
     evaluation = kept["evaluation"]

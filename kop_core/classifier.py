@@ -91,6 +91,6 @@ class Classifier:
             model=self.model.id,
             version=self.model.version,
             calibrated=self.model.card.get("calibration") is not None,
-            cautions=radiographs.cautions(radiograph, self.preparation),
+            cautions=self.model.cautions + radiographs.cautions(radiograph, self.preparation),
             influence=influence,
         )

@@ -286,6 +286,14 @@ def _add_publish(commands: Any) -> None:
     command.add_argument("--title", help="its name in a sentence")
     command.add_argument("--source", help="where the training data came from")
     command.add_argument("--terms", help="what the data's terms say of the weights")
+    command.add_argument(
+        "--caution",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        dest="cautions",
+        help="a fault found in it, shown beside every verdict (may be repeated)",
+    )
     command.add_argument("--models", type=Path, help="folder of the models")
     command.set_defaults(run=_publish)
 
@@ -298,6 +306,7 @@ def _publish(options: argparse.Namespace) -> int:
         title=options.title,
         source=options.source,
         terms=options.terms,
+        cautions=options.cautions,
     )
     print(f"{model.id} is in {model.folder}.")
     return 0

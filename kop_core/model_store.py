@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,11 @@ class Model:
     def version(self) -> str:
         """Which weights these are."""
         return self.card["version"]
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Faults that were found in it, as sentences; each stands beside every verdict."""
+        return tuple(self.card.get("cautions", ()))
 
     @property
     def metrics(self) -> dict[str, dict[str, float | None]]:
@@ -231,6 +237,8 @@ def _wrong_figures(card: dict[str, Any]) -> str | None:
         "split": isinstance(split.get("protocol"), str),
         "copies": all(v is None or _is_share(v) for v in _shares(split)),
         "statements": all(isinstance(s, str) for s in card["statements"]),
+        "cautions": isinstance(card.get("cautions", []), list)
+        and all(isinstance(s, str) for s in card.get("cautions", [])),
         "training": _is_dict(card["training"].get("config")),
     }
     return next((name for name, holds in checks.items() if not holds), None)
@@ -300,6 +308,7 @@ def publish(
     title: str | None = None,
     source: str | None = None,
     terms: str | None = None,
+    cautions: Sequence[str] = (),
 ) -> Model:
     """Put a finished run among the models, where the dashboard has it at once.
 
@@ -310,6 +319,7 @@ def publish(
         title: its name in a sentence.
         source: where the training data came from.
         terms: what the training data's terms say of the weights.
+        cautions: faults that were found in it; each is shown beside every verdict.
 
     Raises:
         RunError: if the name is taken or no name, or the run has not finished.
@@ -331,10 +341,9 @@ def publish(
     if size > MAX_MODEL_BYTES:
         raise RunError(f"The model has {size / 1e6:.1f} MB; at most {MAX_MODEL_BYTES / 1e6:.0f}.")
     card = {**model.card, "id": name, "title": title or name}
-    card["data"] = {
-        **card["data"],
-        **{k: v for k, v in (("source", source), ("terms", terms)) if v},
-    }
+    card["cautions"] = [*model.cautions, *cautions]
+    said = {"source": source, "terms": terms}
+    card["data"] = {**card["data"], **{k: v for k, v in said.items() if v}}
     draft = folder / f".{name}.part"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)

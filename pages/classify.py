@@ -140,7 +140,7 @@ def _batch(model: Model, found: list[Case], failed: list[Case], files: list) -> 
         f"**{len(found) - len(failed)} of {len(found)} classified.** Choose a row to see it."
     )
     chosen = st.dataframe(
-        [_row(c) for c in found],
+        [_row(c, model) for c in found],
         column_config=_columns(found),
         hide_index=True,
         height=min(38 * len(found) + 40, 232),
@@ -164,7 +164,7 @@ def _first_good(found: list[Case]) -> int:
     return next((i for i, c in enumerate(found) if c.prediction), 0)
 
 
-def _row(case: Case) -> dict:
+def _row(case: Case, model: Model) -> dict:
     thumbnail = case.thumbnail
     row = {
         "Picture": "data:image/png;base64," + base64.b64encode(thumbnail).decode()
@@ -179,7 +179,9 @@ def _row(case: Case) -> dict:
         row["Class"] = by_name(case.prediction.class_name).label
         row["How sure"] = wording.sureness(case.prediction)
         row |= {c.label: 100 * case.prediction.probabilities[c.name] for c in CLASSES}
-    row["Notes"] = case.error or " ".join(case.prediction.cautions if case.prediction else ())
+    cautions = case.prediction.cautions if case.prediction else ()
+    # What is said of the model stands beside each verdict; here it would be in every row.
+    row["Notes"] = case.error or " ".join(c for c in cautions if c not in model.cautions)
     return row
 
 
@@ -276,7 +278,8 @@ def _verdict(model: Model, name: str, prediction: Prediction) -> None:
     )
     parts.split_badge(model.card["split"])
     for caution in prediction.cautions:
-        st.caption(f":material/info: {caution}")
+        known = caution in model.cautions
+        (st.warning if known else st.caption)(f":material/info: {parts.escape(caution)}")
 
 
 def _downloads(case: Case, settings: dict, picture: bytes | None) -> None:

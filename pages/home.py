@@ -41,6 +41,8 @@ for model in models:
         with figure:
             st.markdown(f"Accuracy {parts.accuracy(model)}")
             parts.split_badge(model.card["split"])
+            for caution in model.cautions:
+                st.caption(f":material/warning: {parts.escape(caution)}")
         go.page_link(
             "pages/classify.py",
             label="Use it",

@@ -50,6 +50,11 @@ def test_the_predictions_on_disk_are_those_of_the_shipped_file(classifier, shipp
         np.testing.assert_allclose(found, kept.probabilities[place], atol=0.002)
 
 
+def test_faults_of_the_model_stand_beside_every_verdict(classifier, shipped, knee):
+    assert any("both legs" in c for c in shipped.cautions)
+    assert set(shipped.cautions) <= set(classifier.classify(knee).cautions)
+
+
 def test_a_chest_is_refused(classifier, shared):
     with pytest.raises(WrongBodyPart, match="CHEST"):
         classifier.classify(read(shared / "dicom" / "chest_1.dcm"))

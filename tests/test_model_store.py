@@ -133,7 +133,10 @@ def test_one_broken_model_leaves_the_others(models, shipped):
 
 def test_publish(models, shipped):
     source = models / shipped.id
-    model = model_store.publish(source, "second", models, title="Second", terms="none")
+    model = model_store.publish(
+        source, "second", models, title="Second", terms="none", cautions=["It is a copy."]
+    )
+    assert model.cautions == (*shipped.cautions, "It is a copy.")
     assert model.title == "Second" and model.card["data"]["terms"] == "none"
     model_store.verify(model)
     with pytest.raises(RunError, match="already"):

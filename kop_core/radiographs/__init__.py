@@ -1,7 +1,7 @@
 """Radiographs: reading them from files, and preparing their pixels for a network."""
 
 from kop_core.radiographs.preparation import PREPARATIONS, Preparation, prepare
-from kop_core.radiographs.quality import cautions, require_knee
+from kop_core.radiographs.quality import cautions, require_knee, shows_two_legs
 from kop_core.radiographs.radiograph import Radiograph
 from kop_core.radiographs.reading import EXTENSIONS, LIMITS, Limits, read
 
@@ -16,4 +16,5 @@ __all__ = [
     "prepare",
     "read",
     "require_knee",
+    "shows_two_legs",
 ]

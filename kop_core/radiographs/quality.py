@@ -62,3 +62,22 @@ def cautions(radiograph: Radiograph, preparation: Preparation) -> tuple[str, ...
     if radiograph.colour:
         found.append("The file is in colour. Radiographs are grey: is this one?")
     return tuple(found)
+
+
+def shows_two_legs(radiograph: Radiograph) -> bool:
+    """Tell by a simple measure whether a front view shows both legs side by side.
+
+    The median grey of each column over the middle half of the rows makes a profile; two
+    legs are two wide bright runs in it. Made for counting in data sets: it told all of
+    some hundred pictures of both kinds right that were looked at, and can be wrong.
+    """
+    height, width = radiograph.pixels.shape
+    if width < 0.7 * height:
+        return False
+    profile = np.median(radiograph.pixels[height // 4 : 3 * height // 4], axis=0)
+    smooth = max(1, width // 30)
+    profile = np.convolve(profile, np.ones(smooth) / smooth, "same")
+    bright = np.concatenate(([0], profile > 0.45 * profile.max(), [0])).astype(int)
+    edges = np.flatnonzero(np.diff(bright))
+    runs = edges[1::2] - edges[::2]
+    return int((runs > 0.12 * width).sum()) >= 2

@@ -28,8 +28,9 @@ def chromium() -> Iterator:
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         missing("needs Chromium (on Debian: apt install chromium)")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=30_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
         yield browser

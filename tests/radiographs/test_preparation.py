@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from kop_core.errors import ModelError, WrongBodyPart
-from kop_core.radiographs import PREPARATIONS, Radiograph, cautions, prepare, require_knee
+from kop_core.radiographs import (
+    PREPARATIONS,
+    Radiograph,
+    cautions,
+    prepare,
+    read,
+    require_knee,
+    shows_two_legs,
+)
 from kop_core.radiographs.preparation import from_config, prepare_grey
 
 STRETCH = PREPARATIONS["stretch224"]
@@ -72,6 +80,23 @@ def test_a_radiograph_keeps_its_promise():
     for wrong in (np.nan, -0.1, 1.1):
         with pytest.raises(ValueError):
             radiograph(np.full((40, 40), wrong))
+
+
+def test_two_legs_are_told_from_one(shared):
+    def legs(pixels):
+        return shows_two_legs(radiograph(pixels))
+
+    x = np.linspace(0, 1, 300)
+    two = np.tile((np.abs(x - 0.25) < 0.15) | (np.abs(x - 0.75) < 0.15), (300, 1)).astype(float)
+    one = np.tile(np.abs(x - 0.5) < 0.2, (300, 1)).astype(float)
+    assert legs(two) and not legs(one)
+    for name, expected in {
+        "normal/N10.JPEG": True,
+        "osteopenia/OP1.JPEG": True,
+        "osteopenia/OP101.jpg": False,
+        "osteoporosis/OS12.jpg": True,
+    }.items():
+        assert shows_two_legs(read(shared / "full_size" / name)) == expected
 
 
 def test_cautions():
