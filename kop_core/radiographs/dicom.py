@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import struct
 import warnings
 
@@ -121,7 +122,7 @@ def read_dicom(data: bytes, name: str, digest: str, limits) -> Radiograph:
                 bits=bits,
                 sha256=digest,
                 colour=colour,
-                modality=str(dataset.Modality),
+                modality=_word(dataset, "Modality"),
                 body_part=_word(dataset, "BodyPartExamined"),
                 view=_word(dataset, "ViewPosition"),
                 laterality=_laterality(dataset),
@@ -162,7 +163,7 @@ def _complete_meta(dataset: pydicom.Dataset) -> None:
 
 def _check(dataset: pydicom.Dataset, name: str, limits) -> None:
     """Everything that can be refused from the header alone."""
-    modality = str(dataset.get("Modality", "") or "").strip().upper()
+    modality = _word(dataset, "Modality") or ""
     if not any(k in dataset for k in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         if "Rows" in dataset:
             raise TruncatedImage(
@@ -215,8 +216,8 @@ def _check_codestream(dataset: pydicom.Dataset, name: str, rows: int, columns: i
     if inside is None:
         raise NotAnImage(
             name,
-            f"the picture inside is compressed in a way that KOP does not read ({syntax.name}). "
-            "Export it uncompressed or as JPEG.",
+            "the picture inside is compressed in a way that KOP does not read. Export it "
+            "uncompressed or as JPEG.",
         )
     if inside != (rows, columns, samples):
         raise ImageTooLarge(
@@ -356,7 +357,13 @@ def _first(value) -> float | None:
 
 
 def _word(dataset: pydicom.Dataset, keyword: str) -> str | None:
-    return str(dataset.get(keyword, "") or "").strip().upper() or None
+    """Return a code string, or ``None`` for what cannot be one.
+
+    In a damaged header a value may run on into the next elements, the patient's name among
+    them. These hold bytes that a code string never does.
+    """
+    word = str(dataset.get(keyword, "") or "").strip().upper()
+    return word if re.fullmatch(r"[A-Z0-9 _./\-]{1,32}", word) else None
 
 
 def _laterality(dataset: pydicom.Dataset) -> str | None:

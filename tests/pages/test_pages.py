@@ -69,8 +69,7 @@ def test_models_shows_the_card(app, shipped):
 def test_a_model_that_is_not_there_is_said_and_not_rendered(app):
     app.query_params["model"] = "![x](http://evil.example/p.png)"
     at = app.switch_page("pages/models.py").run()
-    (said,) = [w.value for w in at.warning]
-    assert "There is no model called" in said
+    (said,) = [w.value for w in at.warning if "There is no model called" in w.value]
     assert "![x](" not in said  # escaped: no picture is fetched from anywhere
 
 

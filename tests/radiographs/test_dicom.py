@@ -313,6 +313,15 @@ PACKED.compress(JPEG2000Lossless)
 PACKED = as_bytes(PACKED)
 
 
+def test_a_value_that_runs_on_into_the_patients_name_is_not_shown():
+    data = bytearray(as_bytes(dataset(PixelData=None, Rows=None)))
+    at = data.index(b"\x08\x00\x60\x00CS")
+    data[at + 6] = 34  # the modality's length: it now holds the next elements too
+    with pytest.raises(errors.RadiographError) as caught:
+        read(bytes(data), "knee.dcm")
+    assert "JANE" not in str(caught.value).upper()
+
+
 @RELAXED
 @given(st.data())
 def test_damaged_dicom(data):
