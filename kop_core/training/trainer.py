@@ -232,6 +232,7 @@ class _Run:
         )
         for step, (inputs, targets) in enumerate(batches):
             self.model.optimizer.learning_rate = self._learning_rate(epoch * self.steps + step)
+            self.model.reset_metrics()  # older Keras would go on averaging over batches
             of_batch = self.model.train_on_batch(inputs, targets, return_dict=True)
             sums = {k: v + float(of_batch[k]) * len(inputs) for k, v in sums.items()}
             seen += len(inputs)
