@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 
 import streamlit as st
 
@@ -112,15 +113,22 @@ def _examine_all(model: Model, files: list) -> list[Case]:
         with st.spinner("Starting TensorFlow and loading the model. Some seconds, once."):
             classifier = loading.start_loading(model).result()
         bar = st.progress(0.0) if len(missing) > 1 else None
+        began = time.monotonic()
         for done, (key, file) in enumerate(missing):
             if bar:
-                bar.progress(
-                    done / len(missing), parts.escape(f"{done} of {len(missing)}: {file.name}")
-                )
+                said = f"{done} of {len(missing)}: {file.name}{_time_left(began, done, missing)}"
+                bar.progress(done / len(missing), parts.escape(said))
             kept[key] = cases.examine(file.getvalue(), file.name, classifier)
         if bar:
             bar.empty()
     return [kept[key] for key in wanted]
+
+
+def _time_left(began: float, done: int, missing: list) -> str:
+    if not done:
+        return ""
+    seconds = (time.monotonic() - began) / done * (len(missing) - done)
+    return f", about {wording.duration(seconds)} left" if seconds > 2 else ""
 
 
 def _forget(present: set[str]) -> None:

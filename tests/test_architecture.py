@@ -96,6 +96,14 @@ def test_the_classify_page_is_drawn_before_tensorflow_is_imported():
     )
 
 
+def test_an_upload_may_be_as_large_as_a_file():
+    from kop_core.radiographs import LIMITS
+
+    config = (ROOT / ".streamlit" / "config.toml").read_text("utf-8")
+    assert f"maxUploadSize = {LIMITS.max_bytes // 2**20}\n" in config
+    assert "gatherUsageStats = false" in config and 'address = "localhost"' in config
+
+
 def test_no_file_of_the_shared_data_is_in_the_repository():
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,7 +120,10 @@ def load(name: str, options: dict[str, Any], path: Path) -> keras.Model:
         Exception: whatever Keras raises if the file does not fit the network.
     """
     model = build(name, **options)
-    model.load_weights(path)
+    with warnings.catch_warnings():
+        # Keras only warns of layers that it finds no weights for, and leaves them random.
+        warnings.simplefilter("error", UserWarning)
+        model.load_weights(path)
     return model
 
 
