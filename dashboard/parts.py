@@ -19,6 +19,10 @@ _STYLE = """
 h1 {font-size: 1.6rem !important; padding: .2rem 0 !important;}
 h2 {font-size: 1.35rem !important;}
 h3 {font-size: 1.15rem !important; padding: .3rem 0 !important;}
+/* Streamlit's greys are lighter than WCAG AA asks of text. */
+[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p {
+  color: inherit !important; opacity: .9;}
+.js-plotly-plot .main-svg text {fill: currentColor !important;}
 .kop-verdict {font-size: 1.2rem; line-height: 1.4; font-weight: 600; margin: 0 0 .3rem 0;}
 .kop-facts {display: grid; grid-template-columns: max-content 1fr; gap: .15rem .9rem;
   font-size: .875rem; margin: 0 !important; padding: 0 !important;}

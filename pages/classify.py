@@ -400,12 +400,12 @@ def _picture(model: Model, case: Case, file, settings: dict) -> bytes | None:
     laid = overlay.blend(grey, influence, settings["strength"])
     method = METHODS[influence.method]
     if not influence.evidence:
-        _draw([grey], ["Radiograph"], False, f"Radiograph {case.name}")
         st.info(
             f"By {method.title} nothing in the picture speaks for {influence.class_name}: the map "
             "has no positive evidence, so none is drawn.",
             icon=":material/info:",
         )
+        _draw([grey], ["Radiograph"], False, f"Radiograph {case.name}")
         return None
     laid = overlay.blend(grey, influence, settings["strength"])
     said = f"{method.title}: what the network looked at for {influence.class_name}"
