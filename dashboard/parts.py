@@ -89,10 +89,7 @@ def split_badge(split: dict[str, Any]) -> None:
 
 def accuracy(model: Model) -> str:
     """Return a model's accuracy with its interval and what it was measured on."""
-    evaluation = model.card["evaluation"]
-    return wording.estimate(
-        model.metrics["accuracy"], evaluation["images"], evaluation["radiographs"]
-    )
+    return wording.accuracy(model.card["evaluation"])
 
 
 def broken_models(broken: list[BrokenModel]) -> None:

@@ -108,10 +108,7 @@ def _models(options: argparse.Namespace) -> int:
         )
         return 1 if broken else 0
     for model in whole:
-        evaluation = model.card["evaluation"]
-        figure = wording.estimate(
-            model.metrics["accuracy"], evaluation["images"], evaluation["radiographs"]
-        )
+        figure = wording.accuracy(model.card["evaluation"])
         print(f"{model.id} ({model.version}): {model.title}")
         print(f"    accuracy {figure}; {wording.split_badge(model.card['split'])[0]}")
     for model in broken:

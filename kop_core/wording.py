@@ -68,6 +68,13 @@ def estimate(metric: dict[str, float | None], images: int, radiographs: int | No
     return f"{percent(metric['value'])} (95 % CI {low}–{high}, {measured_on})"
 
 
+def accuracy(evaluation: dict[str, Any]) -> str:
+    """Return the accuracy on a card's ``evaluation`` with its interval and what it rests on."""
+    return estimate(
+        evaluation["metrics"]["accuracy"], evaluation["images"], evaluation["radiographs"]
+    )
+
+
 def split_badge(split: dict[str, Any]) -> tuple[str, bool]:
     """Return what a badge says of a split, and whether it is a warning."""
     if split.get("protocol") != "random":

@@ -96,8 +96,7 @@ def _results(model: Model, files: list) -> None:
     except KopError as error:
         st.error(parts.escape(str(error)), icon=":material/error:")
         return
-    failed = [c for c in found if c.error]
-    case = _batch(model, found, failed, files) if len(found) > 1 else found[0]
+    case = _batch(model, found, files) if len(found) > 1 else found[0]
     if case.error:
         st.error(parts.escape(case.error), icon=":material/error:")
     if case.prediction:
@@ -142,8 +141,9 @@ def _forget(present: set[str]) -> None:
         del maps[key]
 
 
-def _batch(model: Model, found: list[Case], failed: list[Case], files: list) -> Case:
+def _batch(model: Model, found: list[Case], files: list) -> Case:
     """Draw the table of the batch and return the case whose row is chosen."""
+    failed = [c for c in found if c.error]
     st.markdown(
         f"**{len(found) - len(failed)} of {len(found)} classified.** Choose a row to see it."
     )
@@ -394,17 +394,14 @@ def _picture(model: Model, case: Case, file, settings: dict) -> bytes | None:
     influence = None
     if settings["view"] != "Picture":
         influence = _influence(model, case, file, settings["method"], settings["class"])
-    if influence is None:
-        _draw([grey], ["Radiograph"], False, f"Radiograph {case.name}")
-        return None
-    laid = overlay.blend(grey, influence, settings["strength"])
-    method = METHODS[influence.method]
-    if not influence.evidence:
+    method = METHODS[settings["method"]]
+    if influence is not None and not influence.evidence:
         st.info(
             f"By {method.title} nothing in the picture speaks for {influence.class_name}: the map "
             "has no positive evidence, so none is drawn.",
             icon=":material/info:",
         )
+    if influence is None or not influence.evidence:
         _draw([grey], ["Radiograph"], False, f"Radiograph {case.name}")
         return None
     laid = overlay.blend(grey, influence, settings["strength"])

@@ -13,6 +13,7 @@ from kop_core.datasets import Split
 from kop_core.datasets.feeding import Pixels
 from kop_core.errors import RunError
 from kop_core.evaluation import Evaluation, Predictions, evaluate
+from kop_core.training.predicting import predict
 from kop_core.training.run_folder import RunFolder, write_json
 from kop_core.training.versions import versions
 
@@ -54,8 +55,8 @@ def finish(
     full.set_weights(trained.get_weights())
     _save_half(full, config, run)
     served = networks.load(config["network"], config["options"], run.model)
-    probabilities = _predict(served, test, progress)
-    difference = float(np.abs(probabilities - _predict(full, test)).max())
+    probabilities = predict(served, test, _BATCH, progress)
+    difference = float(np.abs(probabilities - predict(full, test, _BATCH)).max())
     if not difference <= MAX_DIFFERENCE:
         raise RunError(
             f"In half precision a probability moves by {difference:.4f}, more than the "
@@ -70,7 +71,8 @@ def finish(
     predictions.write(run.predictions)
     # Read back: the card's figures follow from the table, to the last digit.
     evaluation = evaluate(Predictions.read(run.predictions))
-    record["data"] |= {**conflicts(split), "unreadable": [list(u) for u in unreadable]}
+    found = {**conflicts(split), "unreadable": [list(u) for u in unreadable]}
+    record = {**record, "data": {**record["data"], **found}}
     write_json(run.card, _card(run, record, evaluation, full, difference))
 
 
@@ -97,19 +99,6 @@ def _save_half(full: keras.Model, config: dict[str, Any], run: RunFolder) -> Non
         raise RunError("A weight is too large for half precision. The model was not written.")
     half.set_weights(weights)
     half.save(run.model)
-
-
-def _predict(
-    model: keras.Model, pixels: Pixels, progress: Callable[[int, int], None] | None = None
-) -> np.ndarray:
-    """Return probabilities, float32, shape (pictures, classes)."""
-    outputs = []
-    for start in range(0, len(pixels.items), _BATCH):
-        index = np.arange(start, min(start + _BATCH, len(pixels.items)))
-        outputs.append(np.asarray(model.predict_on_batch(pixels.batch(index))))
-        if progress:
-            progress(int(index[-1]) + 1, len(pixels.items))
-    return np.concatenate(outputs)
 
 
 def _card(
@@ -178,11 +167,7 @@ def statements(record: dict[str, Any], evaluation: Evaluation) -> list[str]:
             f"{data['conflicted_radiographs']:,} of these are filed under more than one class. "
             "Some of the labels must be wrong, in the test part too."
         )
-    figure = wording.estimate(
-        evaluation.metrics["accuracy"].get_config(),
-        evaluation.images,
-        evaluation.groups if evaluation.by_radiograph else None,
-    )
+    figure = wording.accuracy(evaluation.get_config())
     said.append(
         f"Share of the test images classified as they are labelled: {figure}. The test part was "
         "also looked at after every epoch, as in the paper; the weights are those of the last "

@@ -21,6 +21,7 @@ from kop_core.datasets import DataSet, Split, feeding, leakage, random_split, sc
 from kop_core.errors import RunError
 from kop_core.training.config import TrainingConfig
 from kop_core.training.precision import best_precision
+from kop_core.training.predicting import predict
 from kop_core.training.run_folder import RunFolder, write_json
 from kop_core.training.versions import versions
 
@@ -33,8 +34,8 @@ class Progress:
     """How far a run is.
 
     Attributes:
-        stage: ``"reading"``, ``"training"``, ``"validating"``, ``"epoch"`` (one has just
-            ended) or ``"measuring"``.
+        stage: ``"scanning"``, ``"reading"``, ``"training"``, ``"validating"``, ``"epoch"``
+            (one has just ended) or ``"measuring"``.
         done: steps or files done in this stage.
         total: steps or files of this stage.
         epoch: the epoch at work, from 1.
@@ -277,13 +278,12 @@ class _Run:
         return self.config.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
     def _validate(self, epoch: int) -> dict[str, float]:
-        outputs = []
-        total, size = len(self.test.items), self.config.batch_size
-        for start in range(0, total, size):
-            index = np.arange(start, min(start + size, total))
-            outputs.append(np.asarray(self.model.predict_on_batch(self.test.batch(index))))
-            self._tell("validating", int(index[-1]) + 1, total, epoch, {})
-        probabilities = np.concatenate(outputs)
+        probabilities = predict(
+            self.model,
+            self.test,
+            self.config.batch_size,
+            lambda done, total: self._tell("validating", done, total, epoch, {}),
+        )
         right = probabilities.argmax(axis=1) == self.test.targets.argmax(axis=1)
         of_truth = (probabilities * self.test.targets).sum(axis=1)
         return {

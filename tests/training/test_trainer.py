@@ -22,6 +22,11 @@ class Interrupted(Exception):
     """A run killed from outside."""
 
 
+def kill_after_an_epoch(progress: Progress) -> None:
+    if progress.stage == "epoch":
+        raise Interrupted
+
+
 @pytest.fixture
 def finished(small_data, small_network, tmp_path):
     reports: list[Progress] = []
@@ -116,12 +121,8 @@ def test_a_finished_run_stays_as_it_is(finished):
 
 
 def test_resume_refuses_other_data(small_data, small_network, tmp_path):
-    def kill(progress: Progress) -> None:
-        if progress.stage == "epoch":
-            raise Interrupted
-
     with pytest.raises(Interrupted):
-        train(CONFIG, small_data, tmp_path / "run", kill)
+        train(CONFIG, small_data, tmp_path / "run", kill_after_an_epoch)
     (small_data / "Normal" / "Normal 0.png").unlink()
     with pytest.raises(RunError, match="fingerprint"):
         resume(tmp_path / "run")
@@ -139,12 +140,8 @@ def test_folders_that_are_no_runs(tmp_path, small_data, small_network):
 
 
 def test_a_damaged_checkpoint_is_named(small_data, small_network, tmp_path):
-    def kill(progress: Progress) -> None:
-        if progress.stage == "epoch":
-            raise Interrupted
-
     with pytest.raises(Interrupted):
-        train(CONFIG, small_data, tmp_path / "run", kill)
+        train(CONFIG, small_data, tmp_path / "run", kill_after_an_epoch)
     checkpoint = RunFolder(tmp_path / "run").checkpoint
     checkpoint.write_bytes(checkpoint.read_bytes()[:500])
     with pytest.raises(RunError, match=r"checkpoint\.npz is damaged"):
