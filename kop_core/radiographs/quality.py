@@ -68,8 +68,9 @@ def shows_two_legs(radiograph: Radiograph) -> bool:
     """Tell by a simple measure whether a front view shows both legs side by side.
 
     The median grey of each column over the middle half of the rows makes a profile; two
-    legs are two wide bright runs in it. Made for counting in data sets: it told all of
-    some hundred pictures of both kinds right that were looked at, and can be wrong.
+    legs are two wide bright runs in it. Made for counting in data sets: of the
+    paper's collection 48 pictures that it calls two legs and 45 that it does not were looked
+    at, and all were told right. It can be wrong elsewhere.
     """
     height, width = radiograph.pixels.shape
     if width < 0.7 * height:
