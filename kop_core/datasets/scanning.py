@@ -24,12 +24,14 @@ class Item:
         true: name of its class.
         radiograph: which radiograph it shows, or ``""`` where that is unknown.
         sha256: hexadecimal digest of its bytes.
+        patient: whose it is, or ``""`` where that is unknown.
     """
 
     file: str
     true: str
     radiograph: str
     sha256: str
+    patient: str = ""
 
 
 @dataclass(frozen=True)
