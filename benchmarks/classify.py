@@ -66,7 +66,7 @@ def machine() -> str:
 
 def warm(image: Path, rounds: int) -> dict:
     """Measure the four ways in this process, after each was run twice."""
-    from kop_core.cli import start_tensorflow
+    from kop_core.commands.console import start_tensorflow
 
     start_tensorflow()
     import tensorflow as tf

@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--model")
     parser.add_argument("--test-part", action="store_true")
     options = parser.parse_args()
-    from kop_core.cli import start_tensorflow
+    from kop_core.commands.console import start_tensorflow
 
     start_tensorflow()
     from kop_core import model_store, radiographs

@@ -36,7 +36,7 @@ def test_the_core_imports_no_streamlit_and_no_page(path):
 
 @pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
 def test_nothing_in_the_core_prints_but_the_command_line(path):
-    if path.name == "cli.py":
+    if path.name == "cli.py" or path.parent.name == "commands":
         return
     calls = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Call)]
     assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kop_core import cli
+from kop_core.commands import console
 from kop_core.training import Progress
 from tests.radiographs.test_dicom import as_bytes, dataset
 from tests.radiographs.test_reading import JPEG, png_declaring, zipped
@@ -226,10 +227,10 @@ def test_the_papers_network_trains_on_real_radiographs(shared, tmp_path):
 
 
 def test_progress_line():
-    line = cli.progress_line(
+    line = console.progress_line(
         Progress("training", 12, 71, 3, 30, 4080.0, {"loss": 0.5, "accuracy": 0.75})
     )
     assert line == "epoch 3/30  step 12/71  loss 0.500  accuracy 0.750  1 h 08 min left"
-    assert cli.progress_line(Progress("reading", 3, 9, 1, 2, None, {})) == (
+    assert console.progress_line(Progress("reading", 3, 9, 1, 2, None, {})) == (
         "reading radiographs 3/9"
     )

@@ -1,4 +1,4 @@
-"""Plotly figures, as pure functions of values. Nothing here needs a model or a browser."""
+"""Figures of the Classify page: bars of the classes, pictures that zoom together."""
 
 from __future__ import annotations
 

@@ -1,0 +1,74 @@
+"""``train``: a new run, or one to go on with."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from kop_core import model_store
+from kop_core.commands.console import ProgressLine, start_tensorflow
+from kop_core.errors import RunError
+
+
+def add(commands: Any) -> None:
+    command = commands.add_parser("train", help="train a network, or go on with a run")
+    command.add_argument("--data", type=Path, metavar="FOLDER", help="folder of class folders")
+    command.add_argument("--network", metavar="NAME", help="the network (default: paper)")
+    command.add_argument("--epochs", type=int, metavar="N", help="default: 30")
+    command.add_argument("--seed", type=int, metavar="S", help="default: 0")
+    command.add_argument("--batch", type=int, metavar="N", dest="batch_size", help="default: 16")
+    command.add_argument("--learning-rate", type=float, metavar="RATE", help="default: 0.001")
+    command.add_argument("--optimizer", choices=("sgd", "adam"), help="default: sgd")
+    command.add_argument("--precision", choices=("auto", "float32", "mixed_bfloat16"))
+    command.add_argument("--out", type=Path, metavar="RUN", help="folder of the new run")
+    command.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run")
+    command.set_defaults(run=_run)
+
+
+_SETTINGS = (
+    "network",
+    "epochs",
+    "seed",
+    "batch_size",
+    "learning_rate",
+    "optimizer",
+    "precision",
+)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from kop_core.training import TrainingConfig, resume, train
+
+    start_tensorflow()
+    chosen = {k: v for k in _SETTINGS if (v := getattr(options, k)) is not None}
+    progress = ProgressLine()
+    if options.resume:
+        _check_same(options, chosen)
+        run = resume(options.resume, progress, options.data)
+    elif options.data and options.out:
+        run = train(TrainingConfig(**chosen), options.data, options.out, progress)
+    else:
+        raise RunError(
+            "Name the data and a folder for the run (--data FOLDER --out RUN), or a run "
+            "to go on with (--resume RUN)."
+        )
+    progress.close()
+    card = json.loads((run / model_store.CARD).read_text(encoding="utf-8"))
+    for statement in card["statements"]:
+        print(statement)
+    return 0
+
+
+def _check_same(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
+    """Refuse to resume with other settings: the result would be neither run's."""
+    from kop_core.training.run_folder import RunFolder
+
+    if options.out and options.out.resolve() != options.resume.resolve():
+        raise RunError("A run goes on in its own folder: leave --out away with --resume.")
+    kept = RunFolder(options.resume).read_record()["config"]
+    other = [k for k, v in chosen.items() if kept.get(k) != v]
+    if other:
+        named = ", ".join(f"{k} {kept.get(k)!r}" for k in other)
+        raise RunError(f"The run was started with {named}. Resume it so, or start a new run.")
