@@ -76,16 +76,35 @@ def accuracy(evaluation: dict[str, Any]) -> str:
 
 
 def split_badge(split: dict[str, Any]) -> tuple[str, bool]:
-    """Return what a badge says of a split, and whether it is a warning."""
-    if split.get("protocol") != "random":
-        return f"split {split.get('protocol', 'unknown').replace('_', ' ')}", False
+    """Return what a badge says of a split, and whether it is a warning.
+
+    Args:
+        split: the facts of a split as a card has them: ``protocol`` and, as far as they
+            are known, the shares of :func:`kop_core.datasets.leakage`, ``fold``, ``folds``
+            and ``conflicts``.
+    """
+    protocol = str(split.get("protocol", "unknown")).removeprefix("by_")
     share = split.get("same_radiograph_share")
     strength = ""
     if share is None:
         share, strength = split.get("identical_share"), "byte-identical "
-    if not share:
-        return "random split of the files", True
-    return f"random split, {percent(share)} of test images have {strength}copies in training", True
+    copies = f"{percent(share)} of test images have {strength}copies in training" if share else ""
+    if protocol == "random":
+        return (f"random split, {copies}" if copies else "random split of the files"), True
+    if protocol not in ("radiograph", "patient"):
+        return "split unknown", True
+    said = [f"by {protocol}"]
+    if split.get("folds"):
+        said.append(f"fold {split.get('fold')} of {split['folds']}")
+    if split.get("conflicts") in _CONFLICTS:
+        said.append(_CONFLICTS[split["conflicts"]])
+    return ", ".join([*said, copies] if copies else said), bool(copies)
+
+
+_CONFLICTS = {
+    "drop": "conflicted radiographs left out",
+    "test": "conflicted radiographs in the test part only",
+}
 
 
 def duration(seconds: float) -> str:

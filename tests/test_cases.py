@@ -124,7 +124,7 @@ def test_badges():
     )
     bytes_only = {"protocol": "random", "same_radiograph_share": None, "identical_share": 0.3}
     assert "byte-identical copies" in wording.split_badge(bytes_only)[0]
-    assert wording.split_badge({"protocol": "by_radiograph"}) == ("split by radiograph", False)
+    assert wording.split_badge({"protocol": "radiograph"}) == ("by radiograph", False)
 
 
 def test_durations():

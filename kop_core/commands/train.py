@@ -9,6 +9,7 @@ from typing import Any
 
 from kop_core import model_store
 from kop_core.commands.console import ProgressLine, start_tensorflow
+from kop_core.datasets.splits import CONFLICTS, PROTOCOLS
 from kop_core.errors import RunError
 
 
@@ -22,6 +23,21 @@ def add(commands: Any) -> None:
     command.add_argument("--learning-rate", type=float, metavar="RATE", help="default: 0.001")
     command.add_argument("--optimizer", choices=("sgd", "adam"), help="default: sgd")
     command.add_argument("--precision", choices=("auto", "float32", "mixed_bfloat16"))
+    command.add_argument("--dropout", type=float, metavar="SHARE", help="of the dense layers")
+    command.add_argument(
+        "--warmup", type=float, metavar="EPOCHS", dest="warmup_epochs", help="default: 0"
+    )
+    command.add_argument(
+        "--split", choices=PROTOCOLS, help="what stays together (default: radiograph)"
+    )
+    command.add_argument("--test-share", type=float, metavar="SHARE", help="default: 0.2")
+    command.add_argument("--folds", type=int, metavar="K", help="cross-validation in K folds")
+    command.add_argument("--fold", type=int, metavar="I", help="which fold to test on, from 1")
+    command.add_argument(
+        "--conflicts",
+        choices=CONFLICTS,
+        help="radiographs filed under several classes: keep (default), drop, or test part only",
+    )
     command.add_argument("--out", type=Path, metavar="RUN", help="folder of the new run")
     command.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run")
     command.set_defaults(run=_run)
@@ -35,6 +51,12 @@ _SETTINGS = (
     "learning_rate",
     "optimizer",
     "precision",
+    "warmup_epochs",
+    "split",
+    "test_share",
+    "folds",
+    "fold",
+    "conflicts",
 )
 
 
@@ -43,6 +65,10 @@ def _run(options: argparse.Namespace) -> int:
 
     start_tensorflow()
     chosen = {k: v for k in _SETTINGS if (v := getattr(options, k)) is not None}
+    if options.dropout is not None:
+        if not 0 <= options.dropout < 1:
+            raise RunError(f"Dropout must be at least 0 and below 1, and is {options.dropout}.")
+        chosen["options"] = {**TrainingConfig().options, "dropout": options.dropout}
     progress = ProgressLine()
     if options.resume:
         _check_same(options, chosen)
@@ -63,12 +89,14 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check_same(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
     """Refuse to resume with other settings: the result would be neither run's."""
+    from kop_core.training import TrainingConfig
     from kop_core.training.run_folder import RunFolder
 
     if options.out and options.out.resolve() != options.resume.resolve():
         raise RunError("A run goes on in its own folder: leave --out away with --resume.")
-    kept = RunFolder(options.resume).read_record()["config"]
-    other = [k for k, v in chosen.items() if kept.get(k) != v]
+    record = RunFolder(options.resume).read_record()
+    kept = TrainingConfig.from_config(record["config"]).get_config()
+    other = [k for k, v in chosen.items() if kept[k] != v]
     if other:
-        named = ", ".join(f"{k} {kept.get(k)!r}" for k in other)
+        named = ", ".join(f"{k} {kept[k]!r}" for k in other)
         raise RunError(f"The run was started with {named}. Resume it so, or start a new run.")

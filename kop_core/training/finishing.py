@@ -11,6 +11,7 @@ from kop_core import model_store, networks, wording
 from kop_core.classes import CLASS_NAMES
 from kop_core.datasets import Split
 from kop_core.datasets.feeding import Pixels
+from kop_core.datasets.splits import conflicted
 from kop_core.errors import RunError
 from kop_core.evaluation import Evaluation, Predictions, evaluate
 from kop_core.training.predicting import predict
@@ -83,13 +84,11 @@ def conflicts(split: Split) -> dict[str, int | None]:
         ``radiographs`` and ``conflicted_radiographs``; ``None`` where it is not known of
         every file which radiograph it shows.
     """
-    classes: dict[str, set[str]] = {}
-    for item in split.training + split.test:
-        classes.setdefault(item.radiograph, set()).add(item.true)
-    if "" in classes:
+    radiographs = {item.radiograph for item in split.items}
+    if "" in radiographs:
         return {"radiographs": None, "conflicted_radiographs": None}
-    several = sum(len(names) > 1 for names in classes.values())
-    return {"radiographs": len(classes), "conflicted_radiographs": several}
+    several = conflicted(split.items)
+    return {"radiographs": len(radiographs), "conflicted_radiographs": len(several)}
 
 
 def _save_half(full: keras.Model, config: dict[str, Any], run: RunFolder) -> None:
@@ -149,29 +148,25 @@ def statements(record: dict[str, Any], evaluation: Evaluation) -> list[str]:
     """Return, in plain words, what the figures of a run mean and do not mean."""
     data, split = record["data"], record["split"]
     files = f"{data['files']:,} files of {data['name']}"
+    rest = "another" if split.get("left_out_files") else "the other"
     said = [
         f"Trained on {split['training_files']:,} of {files}; "
-        f"measured on the other {split['test_files']:,}."
+        f"measured on {rest} {split['test_files']:,}."
     ]
     if data.get("unreadable"):
         said.append(f"{len(data['unreadable']):,} of these could not be read and were left out.")
-    if split["protocol"] == "random":
+    said += _said_of_split(split)
+    said += _said_of_conflicts(data, split)
+    if data.get("radiographs_from") == "audit":
         said.append(
-            "The split was random, file by file, as in the paper. Nothing kept copies of one "
-            "radiograph, or pictures of one patient, on the same side."
-        )
-        said.append(_copies(split))
-    if data.get("conflicted_radiographs"):
-        said.append(
-            f"The {data['files']:,} files show {data['radiographs']:,} radiographs, and "
-            f"{data['conflicted_radiographs']:,} of these are filed under more than one class. "
-            "Some of the labels must be wrong, in the test part too."
+            "Which files show the same radiograph was found by KOP's audit of the pictures, not "
+            "stated by the data set. Copies that it missed may be on both sides."
         )
     figure = wording.accuracy(evaluation.get_config())
+    looked = ", as in the paper" if split["protocol"] == "random" else ""
     said.append(
         f"Share of the test images classified as they are labelled: {figure}. The test part was "
-        "also looked at after every epoch, as in the paper; the weights are those of the last "
-        "epoch."
+        f"also looked at after every epoch{looked}; the weights are those of the last epoch."
     )
     said.append(
         "The outputs were not calibrated. Read them as scores that order the classes, not as "
@@ -179,6 +174,71 @@ def statements(record: dict[str, Any], evaluation: Evaluation) -> list[str]:
     )
     said.append("Not a medical device. For research and teaching, not for a diagnosis.")
     return said
+
+
+def _said_of_split(split: dict[str, Any]) -> list[str]:
+    if split["protocol"] == "random":
+        said = [
+            "The split was random, file by file, as in the paper. Nothing kept copies of one "
+            "radiograph, or pictures of one patient, on the same side.",
+            _copies(split),
+        ]
+    elif split["protocol"] == "radiograph":
+        said = [
+            "The split was by radiograph. No picture of a test radiograph was in training.",
+            _patients(split),
+        ]
+    else:
+        said = ["The split was by patient. No picture of a test patient was in training."]
+        if split.get("same_radiograph") is None:
+            said.append(
+                "Which radiograph each file shows is not known, so one that is listed under two "
+                "patients may be on both sides."
+            )
+        else:
+            said.append("No picture of a test radiograph was in training either.")
+    if split.get("folds"):
+        said.append(
+            f"The test part is fold {split['fold']} of {split['folds']}. The figures are of this "
+            "fold alone."
+        )
+    return said
+
+
+def _patients(split: dict[str, Any]) -> str:
+    shared = split.get("same_patient")
+    if shared is None:
+        return (
+            "Which patient each picture is of is not known: other pictures of a test patient, "
+            "such as of the other knee, may have been in training."
+        )
+    if not shared:
+        return "No picture of a test patient was in training either."
+    return (
+        f"{shared:,} of the {split['test_files']:,} test images "
+        f"({wording.percent(split['same_patient_share'])}) are of patients with another "
+        "radiograph in training."
+    )
+
+
+def _said_of_conflicts(data: dict[str, Any], split: dict[str, Any]) -> list[str]:
+    several = data.get("conflicted_radiographs")
+    if not several:
+        return []
+    shown = (
+        f"The {data['files']:,} files show {data['radiographs']:,} radiographs, and "
+        f"{several:,} of these are filed under more than one class."
+    )
+    done = split.get("conflicts", "keep")
+    if done == "keep":
+        return [f"{shown} Some of the labels must be wrong, in the test part too."]
+    out = split["left_out_files"]
+    if done == "drop":
+        return [f"{shown} Their {out:,} files were left out of both parts."]
+    where = "the test part only"
+    if split.get("folds"):
+        where = f"test parts only, each in one fold; {out:,} files of other folds were left out"
+    return [f"{shown} They were put into {where}. Some of the test labels must be wrong."]
 
 
 def _copies(split: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 import kop_core
 from kop_core import networks
-from kop_core.datasets import DataSet, Split, feeding, leakage, random_split, scan
+from kop_core.datasets import DataSet, Split, feeding, make_split, scan, with_radiographs
 from kop_core.errors import RunError
 from kop_core.training.config import TrainingConfig
 from kop_core.training.precision import best_precision
@@ -76,11 +76,21 @@ def train(
     """
     networks.get(config.network)
     run = RunFolder(Path(out))
-    data = scan(data_folder, _scanning(report, config))
-    split = random_split(data, config.test_share, config.seed)
+    scanning = _scanning(report, config)
+    scanned = scan(data_folder, scanning)
+    data = with_radiographs(scanned, scanning)
+    split = make_split(
+        data,
+        config.split,
+        config.test_share,
+        config.seed,
+        config.conflicts,
+        config.fold,
+        config.folds,
+    )
     run.create()
     split.write(run.split)
-    write_json(run.record, _record(config, data, split))
+    write_json(run.record, _record(config, scanned, split))
     return _Run(run, config, data, split, _precision(config), report or _silent).go()
 
 
@@ -106,7 +116,15 @@ def resume(
             f"The pictures in {data.folder} are not those that the run was started on (another "
             "fingerprint). Restore them, or start a new run."
         )
-    split = Split.read(run.split, record["split"]["protocol"], record["split"]["seed"])
+    kept = record["split"]
+    split = Split.read(
+        run.split,
+        kept["protocol"],
+        kept["seed"],
+        kept.get("conflicts", "keep"),
+        kept.get("fold"),
+        kept.get("folds"),
+    )
     precision = record.get("precision", _precision(config))
     return _Run(run, config, data, split, precision, report or _silent).go()
 
@@ -133,13 +151,9 @@ def _record(config: TrainingConfig, data: DataSet, split: Split) -> dict[str, An
             "files": len(data.items),
             "classes": data.counts(),
             "passed_over": [list(p) for p in data.passed_over],
+            "radiographs_from": "data set" if all(i.radiograph for i in data.items) else "audit",
         },
-        "split": {
-            "protocol": split.protocol,
-            "seed": split.seed,
-            "training_files": len(split.training),
-            **leakage(split),
-        },
+        "split": split.facts(),
         "versions": versions(),
     }
 
@@ -272,9 +286,12 @@ class _Run:
                 generator.state.assign(state.integers(0, 2**31, size=2, dtype=np.int64))
 
     def _learning_rate(self, step: int) -> float:
+        warm = self.steps * self.config.warmup_epochs
+        if step < warm:
+            return self.config.learning_rate * (step + 1) / (warm + 1)
         if self.config.schedule == "constant":
             return self.config.learning_rate
-        share = step / (self.steps * self.config.epochs)
+        share = (step - warm) / (self.steps * self.config.epochs - warm)
         return self.config.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
     def _validate(self, epoch: int) -> dict[str, float]:

@@ -15,7 +15,7 @@ from kop_core.training import Progress, TrainingConfig, resume, train
 from kop_core.training.run_folder import RunFolder
 
 CONFIG = TrainingConfig(network="small", epochs=4, seed=3, batch_size=8, learning_rate=0.02,
-                        options={}, precision="float32")  # fmt: skip
+                        options={}, precision="float32", split="random")  # fmt: skip
 
 
 class Interrupted(Exception):
