@@ -178,7 +178,7 @@ def make_split(
         test = _draw_files(rest, test_share, seed)
     else:
         groups = _groups(rest, by)
-        chosen = _draw_groups(_class_counts(groups), test_share, seed)
+        chosen = _draw_groups(_class_counts(groups, _needed(data)), test_share, seed)
         test = {item for place in chosen for item in groups[place]}
     if conflicts == "test":
         # A patient of a conflicted radiograph goes with it.
@@ -273,6 +273,13 @@ def _in_order(items: Sequence[Item]) -> list[Item]:
     return sorted(items, key=lambda item: PurePosixPath(item.file).parts)
 
 
+def _needed(data: DataSet) -> list[str]:
+    """Return the classes that both parts need: ours, or whatever another collection has."""
+    counts = data.counts()
+    ours = any(counts[name] for name in classes.CLASS_NAMES)
+    return [n for n, count in counts.items() if count or (ours and n in classes.CLASS_NAMES)]
+
+
 def _describe(data: DataSet) -> str:
     return ", ".join(f"{count} {name}" for name, count in data.counts().items())
 
@@ -333,7 +340,7 @@ def _all_known(data: DataSet, what: str, do: str) -> None:
 
 
 def _left(rest: list[Item], data: DataSet, conflicts: str) -> list[Item]:
-    missing = [name for name in data.counts() if name not in {i.true for i in rest}]
+    missing = [name for name in _needed(data) if name not in {i.true for i in rest}]
     if missing and conflicts != "keep":
         done = {"drop": "dropped", "test": "in the test part only"}[conflicts]
         raise DataSetError(
@@ -347,7 +354,7 @@ def _left(rest: list[Item], data: DataSet, conflicts: str) -> list[Item]:
 def _whole(split: Split, data: DataSet) -> Split:
     """Return the split; raise :class:`DataSetError` if a part lacks a class."""
     for part, items in (("training", split.training), ("test", split.test)):
-        missing = [n for n in classes.CLASS_NAMES if n not in {i.true for i in items}]
+        missing = [n for n in _needed(data) if n not in {i.true for i in items}]
         if missing:
             what = "files" if split.protocol == "random" else f"{split.protocol}s"
             without = {"keep": "", "drop": " once the conflicted radiographs are dropped"}
@@ -399,12 +406,13 @@ def _joined(items: Sequence[Item], by: str, some: set[Item]) -> set[Item]:
     return {i for group in _groups(items, by) if some & set(group) for i in group}
 
 
-def _class_counts(groups: Sequence[Sequence[Item]]) -> np.ndarray:
+def _class_counts(groups: Sequence[Sequence[Item]], names: Sequence[str]) -> np.ndarray:
     """Return the files of each class in each group, shape (groups, classes)."""
-    counts = np.zeros((len(groups), len(classes.CLASS_NAMES)))
+    column = {name: place for place, name in enumerate(names)}
+    counts = np.zeros((len(groups), len(names)))
     for place, group in enumerate(groups):
         for item in group:
-            counts[place, classes.CLASS_NAMES.index(item.true)] += 1
+            counts[place, column[item.true]] += 1
     return counts
 
 
@@ -459,8 +467,8 @@ def _folds(data: DataSet, by: str, k: int, seed: int, conflicts: str) -> tuple[S
     left_out = tuple(i for i in items if i in disputed) if conflicts == "drop" else ()
     kept = _left([i for i in items if conflicts != "drop" or i not in disputed], data, conflicts)
     groups = _groups(kept, by)
-    counts = _class_counts(groups)
-    _enough(counts, k, by)
+    counts = _class_counts(groups, _needed(data))
+    _enough(counts, _needed(data), k, by)
     fold_of = {}
     for group, fold in zip(groups, _deal(counts, k, seed)):
         fold_of.update(dict.fromkeys(group, fold))
@@ -483,10 +491,10 @@ def _folds(data: DataSet, by: str, k: int, seed: int, conflicts: str) -> tuple[S
     return tuple(splits)
 
 
-def _enough(counts: np.ndarray, k: int, by: str) -> None:
+def _enough(counts: np.ndarray, names: Sequence[str], k: int, by: str) -> None:
     """Raise :class:`DataSetError` unless each fold can hold each class."""
     what = "files" if by == "random" else f"{by}s"
-    for place, name in enumerate(classes.CLASS_NAMES):
+    for place, name in enumerate(names):
         groups = int((counts[:, place] > 0).sum())
         if groups < k:
             raise DataSetError(
