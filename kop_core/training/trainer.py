@@ -145,7 +145,7 @@ def _record(config: TrainingConfig, data: DataSet, split: Split) -> dict[str, An
         "config": config.get_config(),
         "precision": _precision(config),
         "data": {
-            "folder": str(data.folder.resolve()),
+            "folder": str(data.source.resolve()),
             "name": data.folder.resolve().name,
             "fingerprint": data.fingerprint,
             "files": len(data.items),

@@ -23,11 +23,25 @@ def test_there_and_back():
         ({"optimizer": "lion"}, "Known: sgd, adam"),
         ({"schedule": "step"}, "Known: cosine"),
         ({"precision": "int8"}, "Known: auto"),
+        ({"split": "by eye"}, "Known: radiograph, patient, random"),
+        ({"conflicts": "hide"}, "Known: keep, drop, test"),
+        ({"folds": 5}, "both its number"),
+        ({"folds": 5, "fold": 0}, "between 1 and 5"),
+        ({"warmup_epochs": -1}, "warm-up"),
+        ({"warmup_epochs": 30}, "fewer than the run has"),
     ],
 )
 def test_what_is_out_of_range_is_named(setting, says):
     with pytest.raises(RunError, match=says):
         TrainingConfig(**setting)
+
+
+def test_by_radiograph_is_the_default_and_old_records_are_random():
+    assert TrainingConfig().split == "radiograph"
+    of_first_kop = {"network": "paper", "epochs": 2, "augmentation": None}
+    config = TrainingConfig.from_config(of_first_kop)
+    assert (config.split, config.conflicts, config.folds) == ("random", "keep", None)
+    assert config.warmup_epochs == 0
 
 
 def test_unknown_settings_are_named():

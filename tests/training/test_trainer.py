@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from kop_core import model_store
+from kop_core.datasets import Split
 from kop_core.errors import DataSetError, RunError
 from kop_core.evaluation import Predictions, evaluate
 from kop_core.training import Progress, TrainingConfig, resume, train
-from kop_core.training.run_folder import RunFolder
+from kop_core.training.run_folder import RunFolder, write_json
 
 CONFIG = TrainingConfig(network="small", epochs=4, seed=3, batch_size=8, learning_rate=0.02,
                         options={}, precision="float32", split="random")  # fmt: skip
@@ -100,8 +102,95 @@ def test_resume_equals_an_uninterrupted_run(finished, small_data, small_network,
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
+def test_by_radiograph_unless_asked_otherwise(small_data, small_network, tmp_path):
+    config = replace(CONFIG, epochs=1, split=TrainingConfig().split)
+    run = RunFolder(train(config, small_data, tmp_path / "run"))
+    record, card = run.read_record(), json.loads(run.card.read_text())
+    assert record["split"]["protocol"] == card["split"]["protocol"] == "radiograph"
+    assert record["split"]["same_radiograph"] == record["split"]["identical"] == 0
+    assert record["data"]["radiographs_from"] == "data set"
+    assert card["evaluation"]["radiographs"] == record["split"]["test_radiographs"]
+    assert "No picture of a test radiograph was in training." in " ".join(card["statements"])
+    tested = set(Predictions.read(run.predictions).radiographs)
+    assert not tested & {i.radiograph for i in split_of(run).training}
+
+
+def split_of(run: RunFolder) -> Split:
+    made = run.read_record()["split"]
+    return Split.read(run.split, made["protocol"], made["seed"], made["conflicts"],
+                      made["fold"], made["folds"])  # fmt: skip
+
+
+def test_folds_and_conflicts_are_recorded_and_resumed(small_data, small_network, tmp_path):
+    table = small_data / "radiographs.csv"
+    lines = table.read_text().splitlines()
+    lines[1:3] = ["Normal/Normal 0.png,both", "Normal/Normal 1.png,both"]
+    lines[13] = lines[13].split(",")[0] + ",both"
+    table.write_text("\n".join(lines) + "\n")
+    config = replace(CONFIG, epochs=2, split="radiograph", conflicts="test", folds=3, fold=2)
+    with pytest.raises(Interrupted):
+        train(config, small_data, tmp_path / "run", kill_after_an_epoch)
+    run = RunFolder(tmp_path / "run")
+    before = run.split.read_bytes()
+    resume(run.path)
+    assert run.split.read_bytes() == before
+    split = split_of(run)
+    assert (split.fold, split.folds, split.conflicts) == (2, 3, "test")
+    assert "both" not in {i.radiograph for i in split.training}
+    card = json.loads(run.card.read_text())
+    assert card["data"]["radiographs"] == 18 and card["data"]["conflicted_radiographs"] == 1
+    assert card["split"]["left_out_files"] == len(split.left_out)
+
+
+def as_the_first_kop_wrote_it(run: RunFolder) -> None:
+    """Take from a run's folder what its first version did not write."""
+    record = run.read_record()
+    for name in ("split", "conflicts", "folds", "fold", "warmup_epochs"):
+        del record["config"][name]
+    of_split = ("protocol", "seed", "training_files", "test_files", "identical",
+                "identical_share", "same_radiograph", "same_radiograph_share")  # fmt: skip
+    record["split"] = {name: record["split"][name] for name in of_split}
+    del record["data"]["radiographs_from"]
+    write_json(run.record, record)
+    lines = run.split.read_text().splitlines()
+    run.split.write_text("\n".join(line.rsplit(",", 1)[0] for line in lines) + "\n")
+
+
+def test_runs_of_the_first_kop_go_on(finished, small_data, small_network, tmp_path):
+    whole, _ = finished
+    with pytest.raises(Interrupted):
+        train(CONFIG, small_data, tmp_path / "old", kill_after_an_epoch)
+    old = RunFolder(tmp_path / "old")
+    as_the_first_kop_wrote_it(old)
+    assert old.split.read_text().startswith("file,part,true,radiograph,sha256\n")
+    resume(old.path)
+    one, other = Predictions.read(whole.predictions), Predictions.read(old.predictions)
+    assert one.files == other.files
+    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-4)
+    said = json.loads(old.card.read_text())["statements"]
+    assert said[:3] == json.loads(whole.card.read_text())["statements"][:3]
+
+
+def test_the_learning_rate_rises_through_the_warm_up(small_data, small_network, tmp_path):
+    from kop_core.training.trainer import _Run
+
+    def rates(**settings):
+        config = replace(CONFIG, epochs=4, learning_rate=1.0, **settings)
+        run = _Run(RunFolder(tmp_path), config, None, None, "float32", None)
+        run.steps = 10
+        return [run._learning_rate(step) for step in range(40)]
+
+    warm = rates(warmup_epochs=1.5)
+    assert warm[:16] == sorted(warm[:16]) and warm[0] == pytest.approx(1 / 16)
+    assert warm[15] == 1.0 and warm[15:] == sorted(warm[15:], reverse=True)
+    assert warm[-1] < 0.01
+    flat = rates(warmup_epochs=1, schedule="constant")
+    assert flat[9] < 1 and flat[10:] == [1.0] * 30
+    assert rates()[0] == 1.0
+
+
 def test_radiographs_under_two_classes_are_counted():
-    from kop_core.datasets import Item, Split
+    from kop_core.datasets import Item
     from kop_core.training.finishing import conflicts
 
     def split(*rows):
@@ -149,8 +238,6 @@ def test_a_damaged_checkpoint_is_named(small_data, small_network, tmp_path):
 
 
 def test_a_loss_that_is_no_number_is_explained(small_data, small_network, tmp_path):
-    from dataclasses import replace
-
     with pytest.raises(RunError, match="learning rate"):
         train(replace(CONFIG, learning_rate=1e30), small_data, tmp_path / "run")
 
