@@ -47,6 +47,20 @@ class Predictions:
         """Whether it is known of every image which radiograph it shows."""
         return all(self.radiographs)
 
+    def part(self, chosen: np.ndarray) -> Predictions:
+        """Return some of the images.
+
+        Args:
+            chosen: which, bool, shape (images,).
+        """
+        places = np.flatnonzero(chosen)
+        return Predictions(
+            tuple(self.files[i] for i in places),
+            tuple(self.radiographs[i] for i in places),
+            self.true[places],
+            self.probabilities[places],
+        )
+
     def write(self, path: Path) -> None:
         """Write the table; six decimals keep every row's sum at 1 within 3e-6."""
         with path.open("w", newline="", encoding="utf-8") as stream:
@@ -62,26 +76,46 @@ class Predictions:
         """Read a table of predictions.
 
         Raises:
-            DataSetError: naming the line, if a column, class or probability is wrong.
+            DataSetError: naming the line, if a column, file, class or probability is wrong.
         """
-        files, radiographs, true, probabilities = [], [], [], []
+        files: dict[str, int] = {}
+        radiographs, true, probabilities = [], [], []
         try:
             with path.open(newline="", encoding="utf-8-sig") as stream:
                 rows = csv.DictReader(stream)
                 missing = [c for c in COLUMNS if c not in (rows.fieldnames or ())]
                 if missing:
-                    raise DataSetError(f"{path.name} lacks the column {', '.join(missing)}.")
+                    raise DataSetError(
+                        f"{path.name} lacks the column {', '.join(missing)}. A table of "
+                        f"predictions has the columns {', '.join(COLUMNS)}."
+                    )
                 for line, row in enumerate(rows, start=2):
-                    p = _probabilities(row, f"{path.name}, line {line}")
-                    files.append(row["file"])
+                    where = f"{path.name}, line {line}"
+                    p = _probabilities(row, where)
+                    _note_file(files, row["file"], line, where)
                     radiographs.append(row["radiograph"] or "")
                     true.append(CLASS_NAMES.index(row["true"]))
                     probabilities.append(p)
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DataSetError(f"{path} cannot be read as predictions ({error}).") from error
+        except OSError as error:
+            why = error.strerror or error
+            raise DataSetError(f"{path} cannot be read as predictions: {why}.") from error
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataSetError(
+                f"{path} cannot be read as predictions: it is no table in UTF-8 ({error})."
+            ) from error
         if not files:
             raise DataSetError(f"{path.name} holds no predictions.")
         return cls(tuple(files), tuple(radiographs), np.array(true), np.array(probabilities))
+
+
+def _note_file(files: dict[str, int], file: str, line: int, where: str) -> None:
+    if not file:
+        raise DataSetError(f"{where}: there is no name of a file.")
+    if file in files:
+        raise DataSetError(
+            f"{where}: {file!r} is on line {files[file]} already. Keep one row for each image."
+        )
+    files[file] = line
 
 
 def _probabilities(row: dict[str, str], where: str) -> list[float]:
@@ -91,6 +125,8 @@ def _probabilities(row: dict[str, str], where: str) -> list[float]:
         p = [float(row[f"p_{name}"]) for name in CLASS_NAMES]
     except (TypeError, ValueError):
         raise DataSetError(f"{where}: a probability is not a number.") from None
-    if not all(math.isfinite(v) and 0 <= v <= 1 for v in p) or abs(sum(p) - 1) > 1e-3:
-        raise DataSetError(f"{where}: the probabilities do not sum to 1.")
+    if not all(math.isfinite(v) and 0 <= v <= 1 for v in p):
+        raise DataSetError(f"{where}: a probability is not between 0 and 1.")
+    if abs(sum(p) - 1) > 1e-3:
+        raise DataSetError(f"{where}: the probabilities sum to {sum(p):.3f}; they do not sum to 1.")
     return p

@@ -1,0 +1,194 @@
+"""A report as one file of HTML that a person can send to a colleague.
+
+Everything is inside: plotly.js once, the figures, the words. A content security policy
+keeps the file from asking the network for anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from kop_core import wording
+from kop_core.evaluation import words
+from kop_core.evaluation.reporting import Report
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_STYLE = """
+:root {color-scheme: light dark; --ink: #1a282e; --paper: #fbfcfc; --soft: #edf2f4;
+  --line: #d3dde1; --warn: #fbf3dd; --warn-ink: #6b4e00;}
+@media (prefers-color-scheme: dark) {:root {--ink: #e4ebed; --paper: #10171a; --soft: #1a2429;
+  --line: #2e3b41; --warn: #332b17; --warn-ink: #ebd08a;}}
+body {margin: 0 auto; max-width: 1080px; padding: 1.5rem; background: var(--paper);
+  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere;}
+h1 {font-size: 1.6rem; margin: 0 0 .3rem;} h2 {font-size: 1.2rem; margin: 2rem 0 .4rem;}
+p, ul {max-width: 46rem; margin: .4rem 0;}
+.answer {font-size: 1.1rem;} .foot {opacity: .85; font-size: .9rem; margin-top: 2.5rem;}
+.badge {display: inline-block; background: var(--soft); border: 1px solid var(--line);
+  border-radius: 6px; padding: .1rem .5rem; font-size: .9rem;}
+.warning {background: var(--warn); color: var(--warn-ink);}
+.figures {display: grid; gap: 1rem; grid-template-columns: minmax(0, 1fr);}
+@media (min-width: 880px) {.two {grid-template-columns: repeat(2, minmax(0, 1fr));}}
+.square {max-width: 600px;}
+figure {margin: .5rem 0; min-width: 0;} figcaption {font-weight: 600;}
+.wide {overflow-x: auto;}
+table {border-collapse: collapse; font-size: .9rem; margin: .6rem 0;}
+th, td {border-bottom: 1px solid var(--line); padding: .3rem .8rem .3rem 0; text-align: left;
+  vertical-align: top; overflow-wrap: normal;}
+.js-plotly-plot .main-svg text {fill: var(--ink) !important;}
+.js-plotly-plot .hoverlayer .hovertext path {fill: var(--soft) !important;
+  stroke: var(--line) !important;}
+"""
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+)
+
+
+def page(
+    report: Report,
+    title: str,
+    split: dict[str, Any] | None = None,
+    cautions: Sequence[str] = (),
+    card: Iterable[tuple[str, Sequence[tuple[str, str]]]] = (),
+) -> str:
+    """Return a report as HTML that needs nothing but a browser.
+
+    Args:
+        report: what was measured.
+        title: the model's name, or the file's.
+        split: what the model's card says of the split; ``None`` if it is not known.
+        cautions: faults that were found in the model, as sentences.
+        card: headings of the model's card, each with pairs of a name and a text.
+    """
+    import plotly.offline
+
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        _badge(split),
+        "".join(
+            f'<p class="answer">{escape(s)}</p>' for s in words.answer(report.evaluation, split)
+        ),
+        "".join(f'<p class="badge warning">{escape(s)}</p>' for s in cautions),
+        *(_section(*section) for section in _sections(report)),
+        *(_card_section(heading, items) for heading, items in card),
+        f'<p class="foot">Intervals: {escape(report.evaluation.get_config()["interval"])}. '
+        f"{escape(wording.NOT_A_DEVICE)}</p>",
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Model report: {escape(title)}</title>\n<style>{_STYLE}</style>\n"
+        f"<script>{plotly.offline.get_plotlyjs()}</script></head>\n<body>\n"
+        + "\n".join(body)
+        + "\n</body></html>\n"
+    )
+
+
+def _badge(split: dict[str, Any] | None) -> str:
+    text, warning = wording.split_badge(split) if split else ("split not known", True)
+    return f'<p class="badge{" warning" if warning else ""}">{escape(text)}</p>'
+
+
+def _sections(report: Report) -> Iterable[tuple[str, list[str]]]:
+    from kop_core.figures import evaluation as figures
+
+    measured = report.evaluation
+    yield (
+        "How good",
+        [
+            _figures(("By class, with 95 % intervals", figures.intervals_by_class(measured))),
+            _table(words.class_table(measured)),
+            _table(words.overall_table(measured)),
+            _text(f"In brackets: 95 % intervals. All on {words.basis(measured)}."),
+        ],
+    )
+    yield (
+        "Where it fails",
+        [
+            _text(words.mistakes(measured)),
+            '<div class="square">'
+            + _figures(("Images, and shares of each row", figures.confusion(measured)))
+            + "</div>",
+        ],
+    )
+    yield (
+        "How well it tells each class from the rest",
+        [
+            _figures(
+                ("ROC", figures.roc(report.roc, measured)),
+                (
+                    "Precision and recall",
+                    figures.precision_recall(report.precision_recall, measured),
+                ),
+            )
+        ],
+    )
+    yield "Whether its scores are chances", _calibration(report)
+    yield (
+        "What a wished sensitivity costs",
+        [
+            *(_text(s) for s in words.operating(report.operating_points)),
+            _table(words.operating_table(report.operating_points)),
+        ],
+    )
+    yield (
+        "Sets of classes that hold the label as often as asked",
+        [
+            *(_text(s) for s in words.conformal(report.conformal)),
+            _table(words.conformal_table(report.conformal)),
+        ],
+    )
+
+
+def _calibration(report: Report) -> list[str]:
+    from kop_core.figures import evaluation as figures
+
+    found = report.calibration
+    shown = [("All test images", figures.reliability([("As it is", found.bins)]))]
+    parts = [_text(s) for s in words.calibration(found)]
+    if found.temperature is not None:
+        tried = found.temperature
+        series = [("Without temperature", tried.bins_before), ("With it", tried.bins_after)]
+        shown.append(("The half not used for fitting", figures.reliability(series)))
+        parts.append(_table(words.calibration_table(tried)))
+    return [*parts, _figures(*shown), _table(words.reliability_table(found))]
+
+
+def _section(heading: str, parts: Iterable[str]) -> str:
+    return f"<section><h2>{escape(heading)}</h2>\n" + "\n".join(parts) + "</section>"
+
+
+def _card_section(heading: str, items: Sequence[tuple[str, str]]) -> str:
+    rows = "".join(f"<tr><th>{escape(n)}</th><td>{escape(t)}</td></tr>" for n, t in items)
+    return _section(heading, [f'<div class="wide"><table>{rows}</table></div>'])
+
+
+def _text(sentence: str) -> str:
+    return f"<p>{escape(sentence)}</p>" if sentence else ""
+
+
+def _table(rows: Sequence[dict[str, str]]) -> str:
+    if not rows:
+        return ""
+    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(row.get(name, ''))}</td>" for name in rows[0]) + "</tr>"
+        for row in rows
+    )
+    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _figures(*shown: tuple[str, go.Figure]) -> str:
+    from kop_core.figures import evaluation as figures
+
+    drawn = []
+    for title, figure in shown:
+        config = {**figures.chart_config("kop_report"), "responsive": True}
+        html = figure.to_html(full_html=False, include_plotlyjs=False, config=config)
+        drawn.append(f"<figure><figcaption>{escape(title)}</figcaption>{html}</figure>")
+    look = "figures two" if len(drawn) == 2 else "figures"
+    return f'<div class="{look}">{"".join(drawn)}</div>'
