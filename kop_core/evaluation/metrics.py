@@ -29,6 +29,16 @@ BRIER_SCORE = (
 
 BRIER_SCALE = Scale(0.0, 2.0, 2.0)
 
+# What a model's card keeps.
+_BY_CLASS_ON_CARD = ("precision", "recall", "f1", "specificity", "roc_auc")
+ON_CARD = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "macro_roc_auc",
+    *(f"{metric}_{name}" for name in CLASS_NAMES for metric in _BY_CLASS_ON_CARD),
+)
+
 _SIZE = len(CLASS_NAMES)
 _STEPS = np.subtract.outer(np.arange(_SIZE), np.arange(_SIZE)) ** 2
 # A function from how often each radiograph counts, shape (draws, radiographs), to figures
@@ -58,9 +68,13 @@ class Evaluation:
     by_radiograph: bool
 
     def get_config(self) -> dict[str, Any]:
-        """Return it as plain values for a card."""
+        """Return it as plain values for a card, which keeps shares only.
+
+        All of it follows from ``predictions.csv``: see
+        :meth:`kop_core.evaluation.Report.get_config`.
+        """
         return {
-            "metrics": {name: e.get_config() for name, e in self.metrics.items()},
+            "metrics": {name: self.metrics[name].get_config() for name in ON_CARD},
             "confusion": self.confusion.tolist(),
             "images": self.images,
             "radiographs": self.groups if self.by_radiograph else None,

@@ -43,7 +43,7 @@ class Report:
             "images": measured["images"],
             "radiographs": measured["radiographs"],
             "interval": measured["interval"],
-            "metrics": measured["metrics"],
+            "metrics": {name: e.get_config() for name, e in self.evaluation.metrics.items()},
             "confusion": measured["confusion"],
             "confusion_shares": [[e.value for e in row] for row in self.evaluation.shares],
             "confusion_share_intervals": [

@@ -232,3 +232,15 @@ def test_measuring_needs_neither_scikit_learn_nor_scipy():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_card_keeps_shares_only():
+    """A kappa may be negative and a Brier score above 1; a card's figures are shares."""
+    true = np.array([0, 0, 0, 2, 2, 2] * 5)
+    found = evaluate(table(true, np.eye(3)[2 - true]), draws=50)
+    kept = found.get_config()["metrics"]
+    assert found.metrics["quadratic_weighted_kappa"].value < 0
+    assert found.metrics["brier_score"].value > 1
+    assert len(kept) == 19 and set(kept) < set(found.metrics)
+    for values in kept.values():
+        assert all(v is None or 0 <= v <= 1 for v in values.values())
