@@ -1,0 +1,270 @@
+"""What came out, as small files beside the page: JSON, histories and predictions.
+
+``<data>/results.json``, ``<data>/<run>/history.csv`` and ``<data>/<run>/predictions.csv``.
+The page follows from these alone.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from kop_core import wording
+from kop_core.errors import RunError
+from kop_core.evaluation import Evaluation, Predictions, evaluate
+from kop_core.reproduction import runs
+from kop_core.reproduction.settings import Job
+from kop_core.training.run_folder import RunFolder, write_json
+
+RESULTS = "results.json"
+_FORMAT = 1
+_ENTRY = {"name", "state", "config"}
+_CONFIG = {"split", "folds", "seed", "epochs"}
+
+
+def collect(
+    name: str,
+    runs_folder: Path,
+    jobs: Sequence[Job],
+    out: Path,
+    fingerprint: str | None = None,
+) -> Path:
+    """Copy what is finished into the page's folder, and note what is not.
+
+    Runs that were collected before stay, though their folders may be gone.
+
+    Args:
+        name: of the data set.
+        runs_folder: with a folder for each job that has begun.
+        jobs: what is wanted.
+        out: folder of the page.
+        fingerprint: of the data, if it is known.
+
+    Returns:
+        The data set's ``results.json``.
+
+    Raises:
+        RunError: if a run, or what was collected before, has other settings or data.
+        ModelError: if the files of a finished run were altered.
+    """
+    folder = out / name
+    before = read(folder) if (folder / RESULTS).is_file() else None
+    kept = {run["name"]: run for run in (before.record["runs"] if before else ())}
+    fingerprint = fingerprint or (before.record["data"]["fingerprint"] if before else None)
+    for job in jobs:
+        run = RunFolder(runs_folder / job.name)
+        found = _entry(run, job, fingerprint)
+        fingerprint = found.pop("fingerprint", fingerprint)
+        stored = kept.get(job.name, {}).get("state") == runs.FINISHED
+        if stored and found["state"] != runs.FINISHED:
+            _check_stored(kept[job.name], job, before)
+            continue
+        kept[job.name] = found
+        if found["state"] == runs.FINISHED:
+            target = folder / job.name
+            target.mkdir(parents=True, exist_ok=True)
+            for path in (run.history, run.predictions):
+                shutil.copyfile(path, target / path.name)
+    entries = list(kept.values())
+    data = next((e.pop("data") for e in entries if e.get("data")), None)
+    for entry in entries:
+        entry.pop("data", None)
+    if before and before.record["data"]["fingerprint"] not in (None, fingerprint):
+        raise RunError(
+            f"{folder} holds the results of other pictures (another fingerprint). Name another "
+            "folder with --out, or take that one away."
+        )
+    data = data or (before.record["data"] if before else {"fingerprint": fingerprint})
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / RESULTS, {"format": _FORMAT, "name": name, "data": data, "runs": entries})
+    return folder / RESULTS
+
+
+def _entry(run: RunFolder, job: Job, fingerprint: str | None) -> dict[str, Any]:
+    """Return what ``results.json`` says of one run."""
+    entry: dict[str, Any] = {
+        "name": job.name,
+        "state": runs.state(run),
+        "config": job.config.get_config(),
+    }
+    if entry["state"] == runs.MISSING:
+        return entry
+    record = runs.check(run, job, fingerprint)
+    entry["fingerprint"] = record["data"]["fingerprint"]
+    history = run.read_history()
+    entry["epochs_done"] = len(history)
+    if entry["state"] == runs.FINISHED:
+        runs.check_whole(run)
+        card = json.loads(run.card.read_text(encoding="utf-8"))
+        entry |= {
+            "split": card["split"],
+            "precision": record.get("precision"),
+            "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
+            "versions": record.get("versions", {}),
+            "data": {k: v for k, v in card["data"].items() if k not in ("folder", "passed_over")},
+        }
+    return entry
+
+
+def _check_stored(entry: dict[str, Any], job: Job, before: Results | None) -> None:
+    if entry["config"] != job.config.get_config():
+        where = before.folder if before else "The folder of the page"
+        raise RunError(
+            f"{where} holds a run {job.name} with other settings. Name another folder with --out, "
+            "or take that one away."
+        )
+
+
+def read(folder: Path) -> Results:
+    """Read what :func:`collect` wrote.
+
+    Raises:
+        RunError: if it is damaged.
+    """
+    path = folder / RESULTS
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["format"] != _FORMAT:
+            raise RunError(f"{path} was written by another version of KOP. Build it anew.")
+        if not all(
+            entry.keys() >= _ENTRY and entry["config"].keys() >= _CONFIG for entry in record["runs"]
+        ):
+            raise ValueError("an entry of a run is incomplete")
+        return Results(folder, {**record, "name": str(record["name"]), "data": record["data"]})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} cannot be read ({error!r}). Take it away and build it anew.") from (
+            error
+        )
+
+
+def read_all(out: Path) -> list[Results]:
+    """Return the results of every data set in a page's folder, by name."""
+    return [read(path.parent) for path in sorted(out.glob(f"*/{RESULTS}"))]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What came out for one data set.
+
+    Attributes:
+        folder: where its files are.
+        record: what ``results.json`` says.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The data set's name."""
+        return self.record["name"]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Facts of the data set, as on the card of a run; empty until one has finished."""
+        return self.record["data"]
+
+    @property
+    def finished(self) -> list[dict[str, Any]]:
+        """Entries of the runs that have finished."""
+        return [r for r in self.record["runs"] if r["state"] == runs.FINISHED]
+
+    @cached_property
+    def arms(self) -> tuple[Arm, ...]:
+        """The kinds of split, the paper's first, each with its runs."""
+        found: dict[tuple[str, int | None], list[dict[str, Any]]] = {}
+        for entry in self.record["runs"]:
+            key = (entry["config"]["split"], entry["config"]["folds"])
+            found.setdefault(key, []).append(entry)
+        order = sorted(found, key=lambda key: (key[0] != "random", key[1] or 0))
+        return tuple(Arm(self.folder, *key, tuple(found[key])) for key in order)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The runs of one data set by one kind of split.
+
+    Attributes:
+        folder: of the data set's results.
+        split: the protocol.
+        folds: how many folds, or ``None``.
+        runs: entries of ``results.json``.
+    """
+
+    folder: Path
+    split: str
+    folds: int | None
+    runs: tuple[dict[str, Any], ...]
+
+    @property
+    def title(self) -> str:
+        """What a column or panel calls it."""
+        said = {"random": "random split", "radiograph": "by radiograph"}[self.split]
+        return f"{said}, {self.folds} folds" if self.folds else said
+
+    @property
+    def finished(self) -> tuple[dict[str, Any], ...]:
+        """Runs that have finished."""
+        return tuple(r for r in self.runs if r["state"] == runs.FINISHED)
+
+    def run_title(self, run: dict[str, Any]) -> str:
+        """Return what tells a run from the others of this kind."""
+        config = run["config"]
+        return f"fold {config['fold']}" if self.folds else f"seed {config['seed']}"
+
+    def history(self, run: dict[str, Any]) -> list[dict[str, float]]:
+        """Return the rows of a finished run, one an epoch."""
+        return RunFolder(self.folder / run["name"]).read_history()
+
+    def predictions(self, run: dict[str, Any]) -> Predictions:
+        """Return what a finished run said of its test part."""
+        return Predictions.read(self.folder / run["name"] / "predictions.csv")
+
+    @cached_property
+    def pooled(self) -> Predictions:
+        """The test parts of all finished runs, one below the other.
+
+        A radiograph keeps its name across runs: an interval by bootstrap over radiographs
+        then draws all that was said of it together.
+        """
+        return pool([self.predictions(run) for run in self.finished])
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """Figures of all finished runs together, with intervals over radiographs."""
+        return evaluate(self.pooled)
+
+    @cached_property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """Figures of each finished run."""
+        return tuple(evaluate(self.predictions(run)) for run in self.finished)
+
+    @property
+    def badge(self) -> str:
+        """What a badge beside its figures says, with the copies of all its test parts."""
+        splits = [run["split"] for run in self.finished]
+        shares = {}
+        for name in ("identical", "same_radiograph"):
+            counts = [split.get(name) for split in splits]
+            known = counts and None not in counts
+            files = sum(split["test_files"] for split in splits)
+            shares[f"{name}_share"] = sum(counts) / files if known else None
+        conflicts = self.runs[0]["config"]["conflicts"]
+        return wording.split_badge({"protocol": self.split, "conflicts": conflicts, **shares})[0]
+
+
+def pool(parts: Sequence[Predictions]) -> Predictions:
+    """Return several tables of predictions as one; files are numbered by their table."""
+    import numpy as np
+
+    return Predictions(
+        tuple(f"{n}/{file}" for n, part in enumerate(parts, start=1) for file in part.files),
+        tuple(radiograph for part in parts for radiograph in part.radiographs),
+        np.concatenate([part.true for part in parts]),
+        np.concatenate([part.probabilities for part in parts]),
+    )

@@ -1,0 +1,271 @@
+"""Training what is missing, and only that; the page from what is there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from kop_core.errors import KopError, ModelError, RunError
+from kop_core.reproduction import PAPER_SETTINGS, page, plan, rebuild, reproduce, results
+from kop_core.training import Progress, TrainingConfig, train
+from kop_core.training.run_folder import RunFolder, write_json
+from tests.reproduction.conftest import TINY
+
+
+class Interrupted(Exception):
+    """A reproduction killed from outside."""
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    """The finished reproduction, to be altered."""
+    for name in ("runs", "out", "data"):
+        shutil.copytree(getattr(whole, name), tmp_path / getattr(whole, name).name)
+    return replace(
+        whole,
+        runs=tmp_path / whole.runs.name,
+        out=tmp_path / whole.out.name,
+        data=tmp_path / whole.data.name,
+    )
+
+
+def again(given, jobs=None, **callbacks):
+    return reproduce(given.data, jobs or given.jobs, given.out, given.runs, **callbacks)
+
+
+# The plan.
+
+
+def test_the_papers_settings():
+    given = TrainingConfig.from_config(PAPER_SETTINGS.get_config())
+    assert given == PAPER_SETTINGS
+    assert (given.optimizer, given.learning_rate, given.batch_size) == ("adam", 3e-4, 16)
+    assert given.options == {"dropout": 0.3, "batch_norm_momentum": 0.9}
+    assert (given.epochs, given.test_share, given.schedule) == (30, 0.2, "cosine")
+
+
+def test_a_job_for_each_split():
+    names = [job.name for job in plan(TINY, (1, 2))]
+    assert names == ["random-1", "random-2", "radiograph-1", "radiograph-2"]
+    assert [j.config.split for j in plan(TINY, (7,))] == ["random", "radiograph"]
+    assert all(j.config.seed == 7 for j in plan(TINY, (7,)))
+    folds = plan(TINY, (3, 4), folds=3)
+    assert [j.name for j in folds[2:]] == [f"radiograph-3-fold-{i}-of-3" for i in (1, 2, 3)]
+    assert [(j.config.fold, j.config.folds, j.config.seed) for j in folds[2:]] == [
+        (1, 3, 3), (2, 3, 3), (3, 3, 3),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seeds", "folds", "says"),
+    [((), None, "at least one"), ((1, 1), None, "twice"), ((-1,), None, "seed"),
+     ((1,), 1, "at least 2"), ((1,), 0, "at least 2")],
+)  # fmt: skip
+def test_plans_that_make_no_sense_are_named(seeds, folds, says):
+    with pytest.raises(RunError, match=says):
+        plan(TINY, seeds, folds)
+
+
+# Going on.
+
+
+def test_everything_is_collected(whole):
+    found = results.read(whole.out / "knees")
+    assert [r["name"] for r in found.finished] == [job.name for job in whole.jobs]
+    assert found.data["files"] == 36 and found.data["conflicted_radiographs"] == 2
+    for job in whole.jobs:
+        run = RunFolder(whole.runs / "knees" / job.name)
+        for name in ("history.csv", "predictions.csv"):
+            assert (whole.out / "knees" / job.name / name).read_bytes() == (
+                run.path / name
+            ).read_bytes()
+    assert {p.name for p in whole.out.iterdir()} == {"README.md", "knees"}
+    assert sum(p.stat().st_size for p in whole.out.rglob("*") if p.is_file()) < 500_000
+
+
+def test_finished_runs_are_used_as_they_are(copy):
+    before = {p: p.stat().st_mtime_ns for p in copy.runs.rglob("*") if p.is_file()}
+    text = (copy.out / page.PAGE).read_text()
+    begun = []
+    again(copy, began=lambda *said: begun.append(said))
+    assert begun == []
+    assert {p: p.stat().st_mtime_ns for p in copy.runs.rglob("*") if p.is_file()} == before
+    assert (copy.out / page.PAGE).read_text() == text
+
+
+def test_a_half_done_run_is_resumed(copy, whole):
+    job = copy.jobs[-1]
+    folder = copy.runs / "knees" / job.name
+    shutil.rmtree(folder)
+    shutil.rmtree(copy.out)
+    copy.out.mkdir()
+
+    def kill(progress: Progress) -> None:
+        if progress.stage == "epoch":
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        again(copy, report=kill)
+    rebuild(copy.out, copy.data, copy.jobs, copy.runs)
+    text = (copy.out / page.PAGE).read_text()
+    assert "**3 of 4 runs done**: radiograph-2 is at 1 of 2 epochs." in text
+    begun = []
+    again(copy, began=lambda job, place, total: begun.append((job.name, place, total)))
+    assert begun == [("radiograph-2", 4, 4)]
+    text = (copy.out / page.PAGE).read_text()
+    assert "All 4 runs are done." in text and "runs done**" not in text
+    first = results.read(whole.out / "knees").arms[1].evaluation
+    second = results.read(copy.out / "knees").arms[1].evaluation
+    assert (first.confusion == second.confusion).all()
+
+
+def test_a_run_stopped_before_its_record_begins_anew(copy):
+    folder = copy.runs / "knees" / "random-1"
+    for path in folder.iterdir():
+        if path.name != "split.csv":
+            path.unlink()
+    again(copy)
+    assert (folder / "card.json").is_file()
+
+
+def test_runs_of_the_first_kop_are_accepted(copy):
+    run = RunFolder(copy.runs / "knees" / "random-1")
+    record = run.read_record()
+    for name in ("split", "conflicts", "folds", "fold", "warmup_epochs"):
+        del record["config"][name]
+    for name in ("conflicts", "fold", "folds", "left_out_files", "same_patient"):
+        del record["split"][name]
+    write_json(run.record, record)
+    card = json.loads(run.card.read_text())
+    card["split"] = record["split"]
+    card["training"]["config"] = record["config"]
+    write_json(run.card, card)
+    begun = []
+    again(copy, began=lambda *said: begun.append(said))
+    assert begun == []
+    assert "not known" in (copy.out / page.PAGE).read_text()  # patients
+
+
+def test_runs_with_other_settings_are_refused(copy):
+    jobs = plan(replace(TINY, learning_rate=0.5, options={"dropout": 0.1}), (1, 2))
+    with pytest.raises(RunError, match=r"random-1 has learning_rate 0.02 instead of 0.5, options"):
+        again(copy, jobs)
+    # a random split is no split by radiograph, whatever the folder is called
+    swapped = [replace(copy.jobs[0], name="radiograph-1")]
+    with pytest.raises(RunError, match="split 'radiograph' instead of 'random'"):
+        again(copy, swapped)
+
+
+def test_runs_on_other_data_are_refused(copy):
+    (copy.data / "Normal" / "Normal 0.png").unlink()
+    with pytest.raises(RunError, match="other pictures"):
+        again(copy)
+
+
+def test_an_altered_run_is_refused(copy):
+    with (copy.runs / "knees" / "random-2" / "predictions.csv").open("a") as stream:
+        stream.write("x,R1,healthy,1,0,0\n")
+    with pytest.raises(ModelError, match="altered"):
+        rebuild(copy.out, copy.data, copy.jobs, copy.runs)
+
+
+def test_what_was_collected_is_not_mixed_with_other_data(copy, tmp_path):
+    other = tmp_path / "elsewhere" / "knees"
+    shutil.copytree(copy.data, other)
+    (other / "Normal" / "Normal 0.png").unlink()
+    with pytest.raises(RunError, match="other pictures"):
+        rebuild(copy.out, other, copy.jobs, tmp_path / "no runs")
+    changed = plan(replace(TINY, learning_rate=0.5), (1, 2))
+    with pytest.raises(RunError, match="other settings"):
+        rebuild(copy.out, copy.data, changed, tmp_path / "no runs")
+
+
+# The page without training.
+
+
+def test_the_page_follows_from_the_collected_files_alone(copy):
+    text = (copy.out / page.PAGE).read_text()
+    figures = {p.name: p.read_bytes() for p in copy.out.rglob("*.svg")}
+    assert set(figures) == {"accuracy.svg", "loss.svg", "confusion.svg"}
+    shutil.rmtree(copy.runs)
+    shutil.rmtree(copy.data)
+    (copy.out / page.PAGE).unlink()
+    for path in copy.out.rglob("*.svg"):
+        path.unlink()
+    rebuild(copy.out)
+    assert (copy.out / page.PAGE).read_text() == text
+    assert {p.name: p.read_bytes() for p in copy.out.rglob("*.svg")} == figures
+    # nor do collected runs go when their folders have gone
+    rebuild(copy.out, copy.data, copy.jobs, copy.runs)
+    assert (copy.out / page.PAGE).read_text() == text
+
+
+def test_runs_that_have_not_begun_are_said(copy):
+    jobs = plan(TINY, (1, 2, 3))
+    rebuild(copy.out, copy.data, jobs, copy.runs)
+    text = (copy.out / page.PAGE).read_text()
+    assert "**4 of 6 runs done**" in text
+    assert "random-3 has not begun, radiograph-3 has not begun" in text
+    assert "2 of 3 runs" in text  # in the heads of the tables
+
+
+def test_a_page_of_nothing_but_a_begun_run(copy, tmp_path):
+    folder = tmp_path / "new"
+    config = copy.jobs[0].config
+
+    def kill(progress: Progress) -> None:
+        if progress.stage == "epoch":
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(config, copy.data, folder / "knees" / "random-1", kill)
+    out = tmp_path / "page of nothing"
+    rebuild(out, copy.data, copy.jobs, folder)
+    text = (out / page.PAGE).read_text()
+    assert "**0 of 4 runs done**: random-1 is at 1 of 2 epochs, random-2 has not begun" in text
+    assert "Table 2" not in text.split("## knees")[1]
+
+
+def test_two_data_sets_have_a_section_each(copy, tmp_path):
+    shutil.copytree(copy.out / "knees", copy.out / "other knees")
+    path = copy.out / "other knees" / results.RESULTS
+    path.write_text(path.read_text().replace('"name": "knees"', '"name": "other knees"'))
+    text = rebuild(copy.out).read_text()
+    assert text.index("\n## knees\n") < text.index("\n## other knees\n")
+    assert text.count("### Table 2") == 2 and text.count("## Table 1") == 1
+    assert "(#other-knees)" in text and "(<other knees/accuracy.svg>)" in text
+
+
+def test_pages_that_cannot_be_written_are_named(copy, tmp_path):
+    with pytest.raises(RunError, match="holds no results"):
+        rebuild(tmp_path / "none")
+    with pytest.raises(RunError, match="There are no runs of knees"):
+        rebuild(tmp_path / "none", copy.data, copy.jobs, tmp_path / "no runs")
+    for damage in ("{", '{"format": 1}', '{"format": 1, "name": "a", "data": {}, "runs": [{}]}'):
+        (copy.out / "knees" / results.RESULTS).write_text(damage)
+        with pytest.raises(RunError, match=r"results\.json cannot be read"):
+            rebuild(copy.out)
+
+
+def test_without_matplotlib_it_is_said(copy, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(KopError, match="matplotlib"):
+        rebuild(copy.out)
+
+
+def test_folds(copy):
+    jobs = plan(TINY, (1,), folds=2)
+    reproduce(copy.data, jobs, copy.out, copy.runs)
+    found = results.read(copy.out / "knees")
+    random, plain, folds = found.arms
+    assert (random.title, plain.title) == ("random split", "by radiograph")
+    assert folds.title == "by radiograph, 2 folds"
+    # every file is tested once, over the folds
+    assert len(folds.pooled.files) == 36 == len({f[2:] for f in folds.pooled.files})
+    text = (copy.out / page.PAGE).read_text()
+    assert "by radiograph, 2 folds" in text and "fold 2 of 2" in text
