@@ -104,7 +104,7 @@ ACCURACY = 0.9025
 
 @dataclass(frozen=True)
 class StudyRow:
-    """A row of Table 3. None has an interval, and none says how copies were kept apart.
+    """A row of Table 3. None has an interval, nor is said how copies were kept apart.
 
     Attributes:
         study: who and when.

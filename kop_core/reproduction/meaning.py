@@ -68,6 +68,11 @@ def _on_data(results: Results) -> Iterator[str]:
             f"The {files:,} files show {data['radiographs']:,} radiographs. "
             f"{data['conflicted_radiographs'] or 0:,} of these are filed under more than one class."
         )
+    if data.get("radiographs_from") == "audit":
+        yield (
+            "Which files show the same radiograph was found by KOP's audit of the pictures, not "
+            "stated by the data set."
+        )
 
 
 def _on_random(arm: Arm) -> Iterator[str]:

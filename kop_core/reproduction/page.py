@@ -70,7 +70,7 @@ def _head(found: Sequence[Results]) -> Iterator[str]:
     for results in found:
         arms = [arm for arm in results.arms if arm.finished]
         figures_of = "; ".join(
-            f"{arm.title} {meaning.with_interval(arm.evaluation.metrics['accuracy'])}"
+            f"{meaning.with_interval(arm.evaluation.metrics['accuracy'])}, {_badge(arm)}"
             for arm in arms
         )
         yield f"- [{results.name}](#{_anchor(results.name)}): {figures_of or 'nothing yet'}. " + (
@@ -203,8 +203,17 @@ def _table_2(arms: Sequence[Arm]) -> Iterator[str]:
     for metric, name, printed in whole:
         ours = [_cell(arm.evaluation.metrics[metric]) for arm in arms]
         rows.append(("All", name, printed, *ours))
+        if metric == "accuracy":
+            rows.append(("All", "accuracy: mean and range of the runs", "",
+                         *(_mean_and_range(arm) for arm in arms)))  # fmt: skip
     head = ("class", "%", "paper (random split, as printed)", *(_column(arm) for arm in arms))
     yield from _table(head, rows)
+
+
+def _mean_and_range(arm: Arm) -> str:
+    found = [100 * share for share in meaning.accuracies(arm)]
+    mean = sum(found) / len(found)
+    return f"{mean:.1f}, {min(found):.1f} to {max(found):.1f}" if len(found) > 1 else "one run"
 
 
 def _column(arm: Arm) -> str:
@@ -232,8 +241,8 @@ def _table_3(results: Results, arms: Sequence[Arm]) -> Iterator[str]:
     yield "### Table 3: accuracy beside that of others, as the paper gives it"
     yield ""
     yield (
-        "The studies used different images, and none says how copies of a radiograph were kept "
-        "apart: the rows cannot be ranked."
+        "The studies used different images, and the paper does not say how any of them kept copies "
+        "of a radiograph apart: the rows cannot be ranked."
     )
     yield ""
     rows = [
