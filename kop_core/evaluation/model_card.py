@@ -130,9 +130,9 @@ def _uses(card: _Card) -> str | None:
     return " ".join(said) or None
 
 
-def _measures(card: _Card) -> str:
+def _measures(card: _Card) -> str | None:
     names = [name.replace("_", " ") for name in card["evaluation"]["metrics"]]
-    return f"{', '.join(names)}."
+    return _sentence(", ".join(names))
 
 
 def _threshold(card: _Card) -> str:
@@ -140,7 +140,7 @@ def _threshold(card: _Card) -> str:
     return f"None: the class with the largest {output} is the one called."
 
 
-def _uncertainty(card: _Card) -> str:
+def _uncertainty(card: _Card) -> str | None:
     return _sentence(card["evaluation"]["interval"])
 
 

@@ -366,6 +366,24 @@ def test_leakage_says_when_radiographs_are_unknown():
     assert found["same_radiograph"] is None and found["same_radiograph_share"] is None
 
 
+def test_unknown_radiographs_come_from_the_audit(small_data, monkeypatch):
+    from dataclasses import replace
+
+    from kop_core.datasets import audit
+
+    asked = []
+
+    def found(data, progress=None):
+        asked.append(progress)
+        items = tuple(replace(i, radiograph=f"G{n // 3}") for n, i in enumerate(data.items))
+        return replace(data, items=items)
+
+    monkeypatch.setattr(audit, "with_radiographs", found, raising=False)
+    data = with_radiographs(scan(small_data), progress=print)
+    assert asked == [print]
+    assert leakage(split_by_radiograph(data, 0.3, 1))["same_radiograph"] == 0
+
+
 # Real data.
 
 

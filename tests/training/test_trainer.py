@@ -115,6 +115,25 @@ def test_by_radiograph_unless_asked_otherwise(small_data, small_network, tmp_pat
     assert not tested & {i.radiograph for i in split_of(run).training}
 
 
+def test_radiographs_that_no_table_names_come_from_the_audit(
+    small_data, small_network, tmp_path, monkeypatch
+):
+    from kop_core.datasets import audit
+
+    def found(data, progress=None):
+        items = tuple(replace(i, radiograph=f"G{n // 3}") for n, i in enumerate(data.items))
+        return replace(data, items=items)
+
+    monkeypatch.setattr(audit, "with_radiographs", found, raising=False)
+    (small_data / "radiographs.csv").unlink()
+    config = replace(CONFIG, epochs=1, split="radiograph")
+    run = RunFolder(train(config, small_data, tmp_path / "run"))
+    assert run.read_record()["data"]["radiographs_from"] == "audit"
+    card = json.loads(run.card.read_text())
+    assert card["data"]["radiographs"] == 12 and card["split"]["same_radiograph"] == 0
+    assert "found by KOP's audit" in " ".join(card["statements"])
+
+
 def split_of(run: RunFolder) -> Split:
     made = run.read_record()["split"]
     return Split.read(run.split, made["protocol"], made["seed"], made["conflicts"],
