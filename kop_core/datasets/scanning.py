@@ -526,7 +526,9 @@ def _read_beside(folder: Path, paths: Sequence[Path]) -> _Beside:
             try:
                 _read_patients(path, at, beside)
             except DataSetError as error:  # the audit goes on without them
-                beside.passed_over.append((path.relative_to(folder).as_posix(), str(error)))
+                # Reports go to colleagues: of the path only what lies inside the folder.
+                reason = str(error).removeprefix(f"{path} ")
+                beside.passed_over.append((path.relative_to(folder).as_posix(), reason))
         else:
             found = _read_radiographs(path, at)
             beside.radiographs.update(found)
