@@ -18,7 +18,14 @@ page = st.navigation(
     [
         st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),
         st.Page("pages/classify.py", title="Classify", icon=":material/radiology:"),
+        st.Page("pages/data.py", title="Data", icon=":material/dataset:"),
         st.Page("pages/models.py", title="Models", icon=":material/description:"),
+        st.Page(
+            "pages/report.py",
+            title="Model report",
+            url_path="report",
+            icon=":material/analytics:",
+        ),
     ],
     position="top",
 )

@@ -98,10 +98,9 @@ def _model(predictions: Path) -> Model | None:
 def _write_html(path: Path, found: Report, model: Model | None, predictions: Path) -> None:
     from kop_core.evaluation import html
 
-    title = model.title if model else predictions.name
-    split, cautions = (model.card["split"], model.cautions) if model else (None, ())
+    text = html.page_of(model, found) if model else html.page(found, predictions.name)
     try:
-        path.write_text(html.page(found, title, split, cautions), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise KopError(f"The page {path} cannot be written: {error.strerror}.") from error
 
@@ -126,7 +125,7 @@ def _print(found: Report, model: Model | None) -> None:
         _print_table("Calibration", words.calibration_table(found.calibration.temperature))
     else:
         print()
-    for sentence in words.calibration(found.calibration):
+    for sentence in words.calibration(found.calibration, measured):
         print(sentence)
     _print_table("Operating points", words.operating_table(found.operating_points))
     for reason in dict.fromkeys(p.reason for p in found.operating_points if p.reason):

@@ -172,6 +172,6 @@ def _only_full(cut: Halves, coverage: float) -> str | None:
     if found / (found + 1) >= coverage - 1e-12:
         return None
     return (
-        f"From {found} radiographs a coverage of {coverage:.0%} cannot be promised but by naming "
-        "all classes, so every set is full."
+        f"From {found} radiographs a coverage of {100 * coverage:.0f} % cannot be promised but "
+        "by naming all classes, so every set is full."
     )

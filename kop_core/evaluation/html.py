@@ -11,11 +11,14 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from kop_core import wording
-from kop_core.evaluation import words
+from kop_core.evaluation import model_card, words
+from kop_core.evaluation.model_card import Section
 from kop_core.evaluation.reporting import Report
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+    from kop_core.model_store import Model
 
 _STYLE = """
 :root {color-scheme: light dark; --ink: #1a282e; --paper: #fbfcfc; --soft: #edf2f4;
@@ -33,6 +36,8 @@ p, ul {max-width: 46rem; margin: .4rem 0;}
 .figures {display: grid; gap: 1rem; grid-template-columns: minmax(0, 1fr);}
 @media (min-width: 880px) {.two {grid-template-columns: repeat(2, minmax(0, 1fr));}}
 .square {max-width: 600px;}
+summary {cursor: pointer; font-weight: 600; margin: .6rem 0;}
+h3 {font-size: 1rem; margin: 1rem 0 .2rem;}
 figure {margin: .5rem 0; min-width: 0;} figcaption {font-weight: 600;}
 .wide {overflow-x: auto;}
 table {border-collapse: collapse; font-size: .9rem; margin: .6rem 0;}
@@ -52,7 +57,7 @@ def page(
     title: str,
     split: dict[str, Any] | None = None,
     cautions: Sequence[str] = (),
-    card: Iterable[tuple[str, Sequence[tuple[str, str]]]] = (),
+    card: Sequence[Section] = (),
 ) -> str:
     """Return a report as HTML that needs nothing but a browser.
 
@@ -61,7 +66,7 @@ def page(
         title: the model's name, or the file's.
         split: what the model's card says of the split; ``None`` if it is not known.
         cautions: faults that were found in the model, as sentences.
-        card: headings of the model's card, each with pairs of a name and a text.
+        card: the model's card as text, see :func:`kop_core.evaluation.model_card.sections`.
     """
     import plotly.offline
 
@@ -69,11 +74,12 @@ def page(
         f"<h1>{escape(title)}</h1>",
         _badge(split),
         "".join(
-            f'<p class="answer">{escape(s)}</p>' for s in words.answer(report.evaluation, split)
+            f'<p class="answer">{escape(words.unbroken(s))}</p>'
+            for s in words.answer(report.evaluation, split)
         ),
         "".join(f'<p class="badge warning">{escape(s)}</p>' for s in cautions),
         *(_section(*section) for section in _sections(report)),
-        *(_card_section(heading, items) for heading, items in card),
+        _card(card),
         f'<p class="foot">Intervals: {escape(report.evaluation.get_config()["interval"])}. '
         f"{escape(wording.NOT_A_DEVICE)}</p>",
     ]
@@ -85,6 +91,13 @@ def page(
         f"<script>{plotly.offline.get_plotlyjs()}</script></head>\n<body>\n"
         + "\n".join(body)
         + "\n</body></html>\n"
+    )
+
+
+def page_of(model: Model, report: Report) -> str:
+    """Return the report of a model as HTML, with its split, cautions and card."""
+    return page(
+        report, model.title, model.card["split"], model.cautions, model_card.sections(model.card)
     )
 
 
@@ -149,7 +162,7 @@ def _calibration(report: Report) -> list[str]:
 
     found = report.calibration
     shown = [("All test images", figures.reliability([("As it is", found.bins)]))]
-    parts = [_text(s) for s in words.calibration(found)]
+    parts = [_text(s) for s in words.calibration(found, report.evaluation)]
     if found.temperature is not None:
         tried = found.temperature
         series = [("Without temperature", tried.bins_before), ("With it", tried.bins_after)]
@@ -162,13 +175,25 @@ def _section(heading: str, parts: Iterable[str]) -> str:
     return f"<section><h2>{escape(heading)}</h2>\n" + "\n".join(parts) + "</section>"
 
 
-def _card_section(heading: str, items: Sequence[tuple[str, str]]) -> str:
-    rows = "".join(f"<tr><th>{escape(n)}</th><td>{escape(t)}</td></tr>" for n, t in items)
-    return _section(heading, [f'<div class="wide"><table>{rows}</table></div>'])
+def _card(sections: Sequence[Section]) -> str:
+    parts = []
+    for title, part in words.card_parts(sections):
+        parts.append(f"<details><summary>{escape(title)}</summary>")
+        for section in part:
+            rows = "".join(
+                f'<tr><th scope="row">{escape(i.name)}</th><td>{escape(i.text)}</td></tr>'
+                for i in section.items
+                if i.known
+            )
+            parts.append(f"<h3>{escape(words.card_heading(section))}</h3>")
+            parts.append(f'<div class="wide"><table>{rows}</table></div>' if rows else "")
+            parts.append(_text(words.unknown(section)))
+        parts.append("</details>")
+    return _section("Its card", parts) if parts else ""
 
 
 def _text(sentence: str) -> str:
-    return f"<p>{escape(sentence)}</p>" if sentence else ""
+    return f"<p>{escape(words.unbroken(sentence))}</p>" if sentence else ""
 
 
 def _table(rows: Sequence[dict[str, str]]) -> str:
@@ -176,7 +201,9 @@ def _table(rows: Sequence[dict[str, str]]) -> str:
         return ""
     head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(row.get(name, ''))}</td>" for name in rows[0]) + "</tr>"
+        "<tr>"
+        + "".join(f"<td>{escape(words.unbroken(row.get(name, '')))}</td>" for name in rows[0])
+        + "</tr>"
         for row in rows
     )
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'

@@ -29,7 +29,7 @@ class Condition:
     Attributes:
         name: the word used in files and programs.
         label: the words in a sentence.
-        score: what the threshold is set on, in words.
+        score: what the threshold is set on, in words that a number can follow.
         classes: names of the classes that count as having it; their scores add up.
     """
 
@@ -40,12 +40,12 @@ class Condition:
 
 
 OSTEOPOROSIS = Condition(
-    "osteoporosis", "osteoporosis", "the score of osteoporosis", ("osteoporosis",)
+    "osteoporosis", "osteoporosis", "the score of osteoporosis is", ("osteoporosis",)
 )
 LOW_BONE_MASS = Condition(
     "low_bone_mass",
     "low bone mass",
-    "the scores of osteopenia and osteoporosis together",
+    "the scores of osteopenia and osteoporosis add up to",
     ("osteopenia", "osteoporosis"),
 )
 CONDITIONS = (OSTEOPOROSIS, LOW_BONE_MASS)

@@ -3,6 +3,7 @@ that is sent to a colleague and in the terminal."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from kop_core.evaluation.calibration import Calibration, Temperature
 from kop_core.evaluation.conformal import PredictionSets
 from kop_core.evaluation.intervals import Estimate
 from kop_core.evaluation.metrics import Evaluation
+from kop_core.evaluation.model_card import Section
 from kop_core.evaluation.operating import OperatingPoint
 
 NOT_DEFINED = "not defined"
@@ -72,6 +74,12 @@ def number(found: Estimate, decimals: int = 2) -> str:
     return f"{value} ({low} to {high})" if found.low < 0 else f"{value} ({low}–{high})"
 
 
+def unbroken(text: str) -> str:
+    """Return text whose figures a browser does not break at the end of a line."""
+    whole = re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", text)
+    return re.sub(r"(?<=\d) %", "\u00a0%", whole)
+
+
 def _signed(value: float, decimals: int) -> str:
     written = f"{value:.{decimals}f}"
     if not float(written):  # no minus before nothing
@@ -106,7 +114,10 @@ def answer(evaluation: Evaluation, split: dict[str, Any] | None) -> list[str]:
         evaluation: what was measured.
         split: what the card says of the split; ``None`` if it is not known.
     """
-    said = [f"{accuracy(evaluation)} of the test images are classified as they are labelled."]
+    said = [
+        f"Accuracy {accuracy(evaluation)}: the share of the test images that are classified as "
+        "they are labelled."
+    ]
     return [*said, _against_the_most_frequent(evaluation), trust(split), *blindness(evaluation)]
 
 
@@ -210,11 +221,16 @@ _CALIBRATION = (
 )
 
 
-def calibration(found: Calibration) -> list[str]:
+def calibration(found: Calibration, evaluation: Evaluation) -> list[str]:
     """Return whether scores can be read as chances, and what a temperature does."""
+    error = share(evaluation.metrics["expected_calibration_error"])
+    said = [
+        "On average the score of the class called differs by "
+        f"{error} from the share of images that are classified as labelled."
+    ]
     if found.temperature is None:
-        return [found.reason or ""]
-    return [_tried(found, found.temperature), _change(found.temperature)]
+        return [*said, found.reason or ""]
+    return [*said, _tried(found, found.temperature), _change(found.temperature)]
 
 
 def _tried(found: Calibration, temperature: Temperature) -> str:
@@ -236,10 +252,13 @@ def _change(temperature: Temperature) -> str:
             "or learnt nothing. It is not used."
         )
     if temperature.helps:
-        return f"It helps: the log loss changes by {loss}, all of it below 0. It is worth using."
+        return (
+            f"It helps: the log loss, which should fall, changes by {loss}, all of it below 0. "
+            "It is worth using."
+        )
     return (
-        f"It does not help: the log loss changes by {loss}, and only an interval that is all "
-        "below 0 counts as help. It is not used."
+        f"It does not help: the log loss, which should fall, changes by {loss}, and only an "
+        "interval that is all below 0 counts as help. It is not used."
     )
 
 
@@ -279,9 +298,10 @@ def operating_point(point: OperatingPoint) -> str:
     wrongly = None if point.specificity.value is None else 1 - point.specificity.value
     return (
         f"To find {wording.percent(point.wished)} of the images labelled {_labelled(point)}, call "
-        f"{label} where {point.condition.score} is {point.threshold:.2f} or more. On the other "
-        f"radiographs this finds {share(point.sensitivity)}, and it wrongly calls "
-        f"{wording.percent(wrongly)} of the images without: specificity {share(point.specificity)}."
+        f"{label} where {point.condition.score} {point.threshold:.2f} or more. Measured on the "
+        f"other half of the radiographs, this finds {share(point.sensitivity)}. The "
+        f"cost: {wording.percent(wrongly)} of the images without it are called so wrongly; "
+        f"specificity {share(point.specificity)}."
     )
 
 
@@ -361,9 +381,40 @@ def confusion_table(evaluation: Evaluation) -> list[dict[str, str]]:
             "Labelled": label.label,
             **{
                 called.label: f"{int(count):,}"
-                + ("" if found.value is None else f", {share(found)}")
+                + ("" if found.value is None else f": {share(found)}")
                 for called, count, found in zip(CLASSES, counts, shares)
             },
         }
         for label, counts, shares in zip(CLASSES, evaluation.confusion, evaluation.shares)
     ]
+
+
+_CLAIM = "CLAIM 2024: "
+
+
+def card_parts(sections: Sequence[Section]) -> list[tuple[str, list[Section]]]:
+    """Return a model's card in its two parts, each with a title that counts what is known."""
+    claim = [s for s in sections if s.heading.startswith(_CLAIM)]
+    card = [s for s in sections if not s.heading.startswith(_CLAIM)]
+    named = (
+        ("Model card, by the headings of Mitchell and others (2019)", card),
+        ("CLAIM 2024, the checklist for artificial intelligence in medical imaging", claim),
+    )
+    parts = []
+    for title, part in named:
+        items = [item for section in part for item in section.items]
+        known = sum(item.known for item in items)
+        if items:
+            parts.append((f"{title}: {known} of {len(items)} items are known", part))
+    return parts
+
+
+def card_heading(section: Section) -> str:
+    """Return a section's heading as it stands under the title of its part."""
+    return _first_upper(section.heading.removeprefix(_CLAIM))
+
+
+def unknown(section: Section) -> str:
+    """Return what a card does not say of a section, in one sentence, or nothing."""
+    names = [item.name for item in section.items if not item.known]
+    return f"Not on the card: {'; '.join(names)}." if names else ""

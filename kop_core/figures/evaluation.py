@@ -307,7 +307,7 @@ def intervals_by_class(evaluation: Evaluation, height: int = 400) -> go.Figure:
             )
         )
     figure.update_xaxes(
-        range=[0, 1.01], fixedrange=True, gridcolor=_GRID, zeroline=False, **_PERCENT
+        range=[0, 1.01], fixedrange=True, showgrid=True, gridcolor=_GRID, zeroline=False, **_PERCENT
     )
     figure.update_yaxes(
         tickvals=list(range(len(_BY_CLASS))), ticktext=[label for label, _ in _BY_CLASS],

@@ -77,7 +77,7 @@ def test_a_sure_model_that_is_right_rules_classes_out():
 def test_what_cannot_be_promised_is_said():
     found = prediction_sets(skilled(5, images=100, radiographs=40), 0.99, draws=20)
     assert found.least_probability == 0 and found.sizes[3].value == 1
-    assert "cannot be promised" in found.reason and "99%" in found.reason
+    assert "cannot be promised" in found.reason and "99 %" in found.reason
     few = prediction_sets(skilled(5, images=100, radiographs=12), 0.9, draws=20)
     assert few.least_probability is None and few.coverage.value is None
     assert "radiographs" in few.reason and few.get_config()["least_probability"] is None

@@ -11,6 +11,7 @@ import pytest
 
 from kop_core.evaluation import html, report, words
 from kop_core.evaluation.intervals import UNDEFINED, Estimate
+from kop_core.evaluation.model_card import Item, Section
 from kop_core.evaluation.operating import OSTEOPOROSIS
 from tests.evaluation.simulated import calibrated, skilled, table
 
@@ -49,9 +50,14 @@ def test_whatever_the_predictions_there_is_a_report(name, given):
     assert all(math.isfinite(v) for v in all_numbers(json.loads(text)))
     page = html.page(found, "x")
     assert "nan" not in re.sub(r"<script.*?</script>", "", page, flags=re.S).lower().split()
-    for sentence in (*words.answer(found.evaluation, None), *words.calibration(found.calibration),
-                     *words.operating(found.operating_points), *words.conformal(found.conformal),
-                     words.mistakes(found.evaluation)):  # fmt: skip
+    measured = found.evaluation
+    for sentence in (
+        *words.answer(measured, None),
+        *words.calibration(found.calibration, measured),
+        *words.operating(found.operating_points),
+        *words.conformal(found.conformal),
+        words.mistakes(measured),
+    ):
         assert sentence and sentence.endswith(".") and "None" not in sentence, sentence
 
 
@@ -87,6 +93,7 @@ def test_figures_in_words():
     assert words.number(Estimate(0.931, 0.899, 0.958)) == "0.93 (0.90–0.96)"
     assert words.number(Estimate(0.0007, -0.0148, 0.0192), 3) == "0.001 (−0.015 to 0.019)"
     assert words.number(Estimate(-0.0001, -0.01, 0.01), 2) == "0.00 (−0.01 to 0.01)"
+    assert words.unbroken("84 % (79–89) of") == "84\u00a0% (79\u2060–\u206089) of"
     assert words.share(UNDEFINED) == words.number(UNDEFINED) == "not defined"
 
 
@@ -133,7 +140,7 @@ def test_sentences(found):
     assert "labelled osteopenia or osteoporosis" in said[1] and "specificity" in said[1]
     point = next(p for p in found.operating_points if p.condition is OSTEOPOROSIS)
     wrongly = round(100 * (1 - point.specificity.value))
-    assert f"wrongly calls {wrongly} % of the images without" in words.operating_point(point)
+    assert f"The cost: {wrongly} % of the images without it" in words.operating_point(point)
     assert "each radiograph counts once" in words.conformal(found.conformal)[0]
     rows = words.class_table(found.evaluation)
     assert [r["Class"] for r in rows] == [
@@ -146,19 +153,19 @@ def test_sentences(found):
 
 def test_the_sentence_on_temperature_follows_the_rule():
     over = report(calibrated(np.random.default_rng(4), 600, temperature=0.4), draws=100)
-    said = " ".join(words.calibration(over.calibration))
+    said = " ".join(words.calibration(over.calibration, over.evaluation))
     assert "It helps" in said and "less sure" in said and "worth using" in said
     fine = report(calibrated(np.random.default_rng(2), 200), draws=100)
-    assert "It is not used" in " ".join(words.calibration(fine.calibration))
+    assert "It is not used" in " ".join(words.calibration(fine.calibration, fine.evaluation))
     few = report(calibrated(np.random.default_rng(2), 30), draws=20)
-    assert "none was fitted" in " ".join(words.calibration(few.calibration))
+    assert "none was fitted" in " ".join(words.calibration(few.calibration, few.evaluation))
 
 
 def test_html_holds_everything_and_escapes_what_it_is_given(found):
     evil = '<script>alert("x")</script>'
     page = html.page(
         found, evil, {"protocol": "random", "same_radiograph_share": 0.81}, [evil],
-        [(evil, [(evil, evil)])],
+        [Section(evil, (Item(evil, evil, True), Item(evil, "", False)))],
     )  # fmt: skip
     assert evil not in page and page.count("&lt;script&gt;") >= 4
     assert "random split, 81 % of test images have copies in training" in page
@@ -177,3 +184,18 @@ def test_html_holds_everything_and_escapes_what_it_is_given(found):
 def test_html_of_predictions_alone_says_that_the_split_is_not_known(found):
     page = html.page(found, "predictions.csv")
     assert "split not known" in page and "not known here" in page
+
+
+def test_a_card_in_two_parts_with_what_is_known(shipped):
+    from kop_core.evaluation import model_card
+
+    sections = model_card.sections(shipped.card)
+    (card, first), (claim, second) = words.card_parts(sections)
+    assert card.startswith("Model card") and claim.startswith("CLAIM 2024")
+    assert re.search(r"\d+ of 44 items are known", claim)
+    assert len(first) + len(second) == len(sections)
+    assert not words.card_heading(second[0]).startswith("CLAIM")
+    section = Section("Data", (Item("Source", "Kaggle.", True), Item("Consent", "?", False)))
+    assert words.unknown(section) == "Not on the card: Consent."
+    page = html.page_of(shipped, report(skilled(1), draws=20))
+    assert "<details>" in page and "Not on the card" in page and shipped.version in page

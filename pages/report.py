@@ -1,0 +1,224 @@
+"""Model report: how good is this model, and how far can it be trusted?"""
+
+from __future__ import annotations
+
+import json
+
+import streamlit as st
+
+from dashboard import parts
+from dashboard import report as kept
+from kop_core import model_store, wording
+from kop_core.errors import KopError
+from kop_core.evaluation import Report, html, model_card, words
+from kop_core.figures import evaluation as figures
+from kop_core.model_store import Model
+
+SENSITIVITIES = (0.80, 0.85, 0.90, 0.95, 0.99)
+COVERAGES = (0.80, 0.90, 0.95, 0.99)
+LINE = 920  # no wider: a sentence of the whole window's width is hard to read
+STYLE = """
+<style>
+[data-testid="stTable"] th, [data-testid="stTable"] th * {color: inherit !important;}
+</style>
+"""
+
+
+def main() -> None:
+    """Draw the page."""
+    parts.begin("pages/report.py")
+    st.html(STYLE)
+    st.title("Model report", anchor=False)
+    models, broken = model_store.list_models()
+    parts.broken_models(broken)
+    if not models:
+        if not broken:
+            parts.no_models()
+        return
+    by_id = {m.id: m for m in models}
+    asked = st.query_params.get("model")
+    if asked and asked not in by_id and asked not in {b.id for b in broken}:
+        st.warning(f"There is no model called {parts.escape(asked)} here. Showing {models[0].id}.")
+    choice, downloads = st.columns([1.4, 1], gap="medium", vertical_alignment="bottom")
+    with choice:
+        model = by_id[parts.choose_model(by_id, "report_of")]
+    try:
+        with st.spinner("Measuring the model on its test part. Some seconds, once."):
+            checksum, report = kept.measured(model)
+    except KopError as error:
+        st.error(parts.escape(str(error)), icon=":material/error:")
+        return
+    with downloads:
+        _downloads(model, report)
+    _answer(model, report)
+    _how_good(report)
+    _where_it_fails(report)
+    _curves(report)
+    _calibration(report)
+    _operating(model, checksum)
+    _conformal(model, checksum)
+    _card(model)
+    parts.not_a_device()
+
+
+def _downloads(model: Model, report: Report) -> None:
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        st.download_button(
+            "Report (HTML)",
+            lambda: html.page_of(model, report),
+            f"{model.id}_report.html",
+            "text/html",
+            icon=":material/download:",
+            on_click="ignore",
+            help="One file with all figures, for a colleague; it opens without a network.",
+        )
+        st.download_button(
+            "Figures (JSON)",
+            lambda: json.dumps(report.get_config(), indent=2, ensure_ascii=False),
+            f"{model.id}_metrics.json",
+            "application/json",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+
+
+def _answer(model: Model, report: Report) -> None:
+    first, *others = words.answer(report.evaluation, model.card["split"])
+    st.html(f'<p class="kop-verdict">{words.unbroken(first)}</p>')
+    parts.split_badge(model.card["split"])
+    _say(*others)
+    for caution in model.cautions:
+        st.warning(parts.escape(caution), icon=":material/warning:")
+
+
+def _how_good(report: Report) -> None:
+    measured = report.evaluation
+    st.subheader("How good", anchor=False)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        _chart(
+            figures.intervals_by_class(measured),
+            "intervals",
+            "Figures of each class with 95 % intervals; the same as in the table below",
+        )
+    with right:
+        _table(words.overall_table(measured), "Figures of all classes together")
+    _table(words.class_table(measured), "Figures by class with 95 % intervals")
+    st.caption(f"In brackets: 95 % intervals. All on {words.basis(measured)}.")
+
+
+def _where_it_fails(report: Report) -> None:
+    measured = report.evaluation
+    st.subheader("Where it fails", anchor=False)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        _chart(
+            figures.confusion(measured),
+            "confusion",
+            "Confusion matrix, the same as in the table beside it",
+        )
+    with right:
+        _say(words.mistakes(measured))
+        _table(words.confusion_table(measured), "Confusion matrix: counts, shares of each row")
+        st.caption("Rows: the label. Columns: what the model called it. Shares are of the row.")
+
+
+def _curves(report: Report) -> None:
+    measured = report.evaluation
+    st.subheader("How well it tells each class from the rest", anchor=False)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.markdown("**ROC**")
+        _chart(figures.roc(report.roc, measured), "roc", "ROC curve of each class")
+    with right:
+        st.markdown("**Precision and recall**")
+        _chart(
+            figures.precision_recall(report.precision_recall, measured),
+            "precision_recall",
+            "Precision-recall curve of each class",
+        )
+
+
+def _calibration(report: Report) -> None:
+    found = report.calibration
+    st.subheader("Whether its scores can be read as chances", anchor=False)
+    _say(*words.calibration(found, report.evaluation))
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.markdown("**All test images**")
+        _chart(
+            figures.reliability([("As it is", found.bins)]),
+            "reliability",
+            "Reliability diagram; its table is below",
+        )
+    tried = found.temperature
+    if tried is not None:
+        with right:
+            st.markdown("**The half that the temperature was not fitted on**")
+            series = [("Without", tried.bins_before), ("With temperature", tried.bins_after)]
+            _chart(figures.reliability(series), "temperature", "Reliability before and after")
+        _table(words.calibration_table(tried), "Before and after temperature scaling")
+    with st.expander("The reliability diagram as a table"):
+        _table(words.reliability_table(found), "Reliability by score")
+
+
+def _operating(model: Model, checksum: str) -> None:
+    st.subheader("What a wished sensitivity costs", anchor=False)
+    wished = st.segmented_control(
+        "Wished sensitivity",
+        SENSITIVITIES,
+        default=0.90,
+        format_func=wording.percent,
+        key="sensitivity",
+        required=True,
+        help="The share of those labelled as ill that should be found. The threshold is chosen on "
+        "one half of the radiographs and measured on the other.",
+    )
+    points = kept.operating(checksum, wished, model.folder / model_store.PREDICTIONS)
+    for sentence in words.operating(points):
+        _say(sentence)
+    _table(words.operating_table(points), "Thresholds, and what they do on other radiographs")
+
+
+def _conformal(model: Model, checksum: str) -> None:
+    st.subheader("Sets of classes that hold the label as often as asked", anchor=False)
+    coverage = st.segmented_control(
+        "Wished coverage",
+        COVERAGES,
+        default=0.90,
+        format_func=wording.percent,
+        key="coverage",
+        required=True,
+        help="Conformal prediction: in place of one class, all that cannot be ruled out.",
+    )
+    found = kept.conformal(checksum, coverage, model.folder / model_store.PREDICTIONS)
+    _say(*words.conformal(found))
+    _table(words.conformal_table(found), "Coverage by class")
+
+
+def _card(model: Model) -> None:
+    st.subheader("Its card", anchor=False)
+    for title, sections in words.card_parts(model_card.sections(model.card)):
+        with st.expander(title):
+            for section in sections:
+                st.markdown(f"**{parts.escape(words.card_heading(section))}**")
+                if known := [(item.name, item.text) for item in section.items if item.known]:
+                    parts.facts(known)
+                if unknown := words.unknown(section):
+                    st.caption(parts.escape(unknown))
+
+
+def _say(*sentences: str) -> None:
+    st.markdown(parts.escape(words.unbroken(" ".join(sentences))), width=LINE)
+
+
+def _chart(figure, name: str, alt: str) -> None:
+    st.plotly_chart(figure, config=figures.chart_config(f"kop_{name}"), key=name, alt=alt)
+
+
+def _table(rows: list[dict[str, str]], alt: str) -> None:
+    whole = [{name: words.unbroken(text) for name, text in row.items()} for row in rows]
+    st.table(whole, border="horizontal", hide_index=True, alt=alt)
+
+
+main()
