@@ -7,12 +7,14 @@ holds its job, and is removed with it.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
 import tempfile
 import threading
 import time
+import traceback
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from kop_core.datasets import DataSet
     from kop_core.datasets.audit import AuditReport
 
+_LOG = logging.getLogger(__name__)
 KEPT = 8
 _THUMBNAILS = 3000
 _PREFIX = "kop-data-"
@@ -76,6 +79,7 @@ class Job:
         self._stop = threading.Event()
         self._future: Future[None] | None = None
         self._began = (0.0, "")
+        self._split: tuple[tuple | None, str] = (None, "")
         self._thumbnails: dict[tuple[str, int], str | None] = {}
 
     def start(self, worker: ThreadPoolExecutor) -> None:
@@ -85,7 +89,6 @@ class Job:
     def cancel(self) -> None:
         """Stop it at its next step, or before it begins."""
         self._stop.set()
-        self.stage = "Stopping"
 
     @property
     def running(self) -> bool:
@@ -101,6 +104,20 @@ class Job:
         """Return how much of the stage is done, between 0 and 1."""
         return min(1.0, self.done / self.total) if self.total else 0.0
 
+    def split_csv(self, test_share: float, seed: int, conflicts: str) -> str:
+        """Return a split by radiograph as a CSV table; made once for the same settings.
+
+        Raises:
+            DataSetError: if the data set cannot be split so.
+        """
+        from kop_core.datasets.audit import browsing
+
+        asked = (test_share, seed, conflicts)
+        if self._split[0] != asked:
+            made = browsing.split_csv(self.data, self.report, test_share, seed, conflicts)
+            self._split = (asked, made)
+        return self._split[1]
+
     def _run(self) -> None:
         try:
             self._audit()
@@ -115,6 +132,14 @@ class Job:
         except OSError as error:
             # The name of a file may be in the error's own text, and is not repeated.
             self.error = f"A file of the data set could not be read ({error.strerror})."
+        except Exception as error:
+            # Where it happened goes to the terminal; its words may hold names of files.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            _LOG.error("An audit failed (%s):\n%s", type(error).__name__, where)
+            self.error = (
+                f"The audit ended unexpectedly ({type(error).__name__}). Where it happened is in "
+                "the terminal that runs KOP; please report it."
+            )
         finally:
             self._source = None
 

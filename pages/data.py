@@ -12,6 +12,7 @@ from dashboard import data, parts
 from dashboard.data import Job
 from kop_core import wording
 from kop_core.classes import CLASS_NAMES
+from kop_core.datasets.archives import LIMITS as UNPACKING
 from kop_core.datasets.audit import browsing, words
 from kop_core.datasets.audit.browsing import Group
 from kop_core.errors import KopError
@@ -110,11 +111,6 @@ def _choose() -> None:
             placeholder="/home/me/knees",
             key="data_path",
         )
-        any_class = st.toggle(
-            "Count folders of any name as classes",
-            key="data_any_class",
-            help="For collections with other classes, such as Kellgren–Lawrence grades.",
-        )
         asked = st.form_submit_button("Audit the folder", type="primary", icon=":material/search:")
     with folder:
         recent = _recent()
@@ -123,12 +119,18 @@ def _choose() -> None:
             "Or a zip archive of such a folder",
             type=["zip"],
             key="data_zip",
-            help="Up to 128 MB packed and 2 GB unpacked. It goes to the machine that runs KOP and "
-            "no further, and is removed there when you close the page or audit something else.",
+            help=f"Up to {st.get_option('server.maxUploadSize')} MB packed and "
+            f"{UNPACKING.max_bytes / 2**30:.0f} GB unpacked. It goes to the machine that runs KOP "
+            "and no further, and is removed there when you close the page or audit something else.",
         )
         asked_zip = dropped is not None and st.button(
             "Audit the archive", type="primary", icon=":material/search:"
         )
+    any_class = st.toggle(
+        "Count folders of any name as classes",
+        key="data_any_class",
+        help="For collections with other classes, such as Kellgren–Lawrence grades.",
+    )
     if asked and not typed.strip():
         st.warning("Type the path of a folder first.", icon=":material/warning:")
     elif asked or recent:
@@ -200,6 +202,8 @@ def _progress(key: str) -> None:
 
 
 def _how_far(job: Job) -> str:
+    if job.cancelled:
+        return "Stopping at the next step."
     said = job.stage[:1].upper() + job.stage[1:]
     if job.total:
         said += f": {job.done:,} of {job.total:,}"
@@ -212,8 +216,7 @@ def _failed(job: Job) -> None:
     show = st.info if job.cancelled else st.error
     icon = ":material/info:" if job.cancelled else ":material/error:"
     title = parts.escape(job.title)
-    what = "The audit ended unexpectedly. Its cause is in the terminal that runs KOP."
-    show(f"**{title}**  \n{parts.escape(job.error or what)}", icon=icon)
+    show(f"**{title}**  \n{parts.escape(job.error or '')}", icon=icon)
     _left_out(job)
 
 
@@ -229,7 +232,7 @@ def _result(job: Job) -> None:
     with do, st.container(horizontal=True, horizontal_alignment="right"):
         with st.popover("Download", icon=":material/download:"):
             _downloads(job)
-        if st.button("Another", icon=":material/folder_open:", help="Audit another data set"):
+        if st.button("Audit another", icon=":material/folder_open:"):
             _leave()
     for note in job.data.notes:
         st.warning(parts.escape(note), icon=":material/warning:")
@@ -454,12 +457,12 @@ def _pictures(
             classes side by side however many files there are.
     """
     sides = []
+    others = [n for n in job.report.counts_by_file() if n not in CLASS_NAMES]
     for name in group.classes:
         some = [f for f in files if f.true == name]
         if not some:
             continue
         drawn = "".join(_picture(job, f, kind != "small") for f in some)
-        others = [n for n in group.classes if n not in CLASS_NAMES]
         sides.append(
             f'<div style="--class: {figures.class_colour(name, others)}; --many: {len(some)}">'
             f'<p class="kop-class">{html.escape(figures.class_label(name))}</p>'
@@ -576,8 +579,8 @@ def _downloads(job: Job) -> None:
         "text/html",
         icon=":material/description:",
         on_click="ignore",
-        help="One file that opens anywhere. It holds small copies of some pictures and the names "
-        "of files: send it only to those who may see them.",
+        help="One file that opens anywhere. It holds small copies of some pictures, names of "
+        "files and numbers of patients: send it only to those who may see them.",
     )
     st.download_button(
         "Report (JSON)",
@@ -613,7 +616,7 @@ def _downloads(job: Job) -> None:
         key="data_conflicts",
     )  # fmt: skip
     try:
-        split = browsing.split_csv(found, report, share / 100, seed, conflicts)
+        split = job.split_csv(share / 100, seed, conflicts)
     except KopError as error:
         st.caption(f":material/warning: {parts.escape(str(error))}")
         return

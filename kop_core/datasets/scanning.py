@@ -187,6 +187,11 @@ def scan_manifest(
     folder = path.parent
     beside = _read_beside(folder, [p for p in _tables_in(folder) if p.resolve() != path.resolve()])
     beside.add(rows)
+    remarks = beside.remarks
+    if rows.disputed:
+        files = "1 file is" if len(rows.disputed) == 1 else f"{len(rows.disputed):,} files are"
+        several = f"{files} listed under two classes in {path.name} and left out."
+        remarks = (several, *remarks)
     files = sorted(rows.kept.items(), key=lambda pair: PurePosixPath(pair[0]).parts)
     items, unread = _items(folder, [(folder / f, true) for f, true in files], beside, progress)
     if not items:
@@ -196,7 +201,7 @@ def scan_manifest(
         items,
         (*rows.passed_over, *unread, *beside.passed_over),
         _of(items, beside.patients),
-        beside.remarks,
+        remarks,
         path.name,
     )
 
@@ -408,6 +413,7 @@ class _Rows:
         radiographs: radiograph by file, where it is named.
         patients: patient by file, where it is named.
         passed_over: row and file, and what is wrong with it.
+        disputed: files that are listed under several classes.
     """
 
     def __init__(self, table: tables.Table, any_class: bool, follow_links: bool) -> None:
@@ -424,7 +430,7 @@ class _Rows:
         self.radiographs: dict[str, str] = {}
         self.patients: dict[str, str] = {}
         self.passed_over: list[tuple[str, str]] = []
-        self._disputed: set[str] = set()
+        self.disputed: set[str] = set()
         for number, row in table.rows:
             fault = self._add(row)
             if fault:
@@ -445,7 +451,7 @@ class _Rows:
                 else "no class is named"
             )
         true = true or row[self._class]
-        if file in self._disputed:
+        if file in self.disputed:
             return "listed again; the file is left out"
         if file in self.kept:
             return self._again(file, true)
@@ -464,7 +470,7 @@ class _Rows:
         if self.kept[file] == true:
             return "listed again with the same class; kept once"
         before = self.kept.pop(file)
-        self._disputed.add(file)
+        self.disputed.add(file)
         return (
             f"a label conflict: listed as {_word(before)} and as {_word(true)}; the file is left "
             "out"

@@ -246,6 +246,7 @@ def test_rows_at_fault_are_named_and_the_rest_is_done(small_data, tmp_path):
     for row, words in expected.items():
         assert words in said[row], (row, said[row])
     assert "healthy and as osteopenia" in said[5]
+    assert "1 file is listed under two classes in list.csv and left out." in data.notes
     assert len(scan(path, follow_links=True).items) == 3
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import io
 import os
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -183,7 +185,7 @@ def test_names_of_files_do_no_harm(page, folder):
 
 def test_recent_folders_are_offered_again(page, folder):
     at = audited(page, folder)
-    button(at, "Another").click().run()
+    button(at, "Audit another").click().run()
     assert "How many radiographs" in words(at) and "audit" not in at.query_params
     at.button(key="data_recent_0").click().run()
     assert "10 radiographs in 18 files" in words(settled(at))
@@ -206,7 +208,7 @@ def test_one_class_and_other_classes_are_audited_with_a_note(page, folder):
     at = audited(page, folder)
     assert "All files are of one class (healthy)" in words(at)
     assert any("split" in c.value or "other classes" in c.value for c in at.caption)
-    button(at, "Another").click().run()
+    button(at, "Audit another").click().run()
     at.toggle(key="data_any_class").set_value(True)
     at = audited(at, folder)
     assert "10 radiographs in 18 files" in words(at)
@@ -235,7 +237,7 @@ def test_an_archive_is_audited_and_removed(page, folder, temporary):
     (unpacked,) = temporary.iterdir()
     assert list(unpacked.rglob("*.png")) and audits.find(key) is not None
     # The next audit takes its place; what was unpacked goes with it.
-    button(at, "Another").click().run()
+    button(at, "Audit another").click().run()
     del at.session_state["data_zip"]
     at = audited(at, folder)
     gc.collect()
@@ -284,11 +286,12 @@ def test_one_at_a_time_with_progress_and_stopped_when_asked(monkeypatch, folder)
         assert wait(job).error == "The audit was stopped." and job.report is None
 
 
-def test_what_goes_wrong_is_in_words(monkeypatch, folder):
+def test_what_goes_wrong_is_in_words(monkeypatch, folder, caplog):
     for error, said in (
         (DataSetError("It is not so."), "It is not so."),
         (OSError(5, "Input/output error", "/secret/name.png"), "Input/output error"),
         (MemoryError(), "memory"),
+        (ZeroDivisionError("secret"), "ended unexpectedly (ZeroDivisionError)"),
     ):
 
         def audit(*_, error=error, **__):
@@ -297,6 +300,7 @@ def test_what_goes_wrong_is_in_words(monkeypatch, folder):
         monkeypatch.setattr(kop_core.datasets.audit, "audit", audit, raising=False)
         job = wait(audits.start(folder, "x"))
         assert said in job.error and "secret" not in job.error
+    assert "ZeroDivisionError" in caplog.text and "secret" not in caplog.text
 
 
 def test_only_some_audits_are_kept(by_hand, folder):
@@ -360,3 +364,17 @@ def test_an_audit_of_nothing_readable(page, folder, monkeypatch):
     at = audited(page, folder)
     assert not at.exception
     assert "No file could be read." in words(at)
+
+
+def test_no_tensorflow_is_imported():
+    code = (
+        "import sys\n"
+        "from streamlit.testing.v1 import AppTest\n"
+        "at = AppTest.from_file('app.py', default_timeout=60).run()\n"
+        "at.switch_page('pages/data.py').run()\n"
+        "assert not at.exception and at.title, at\n"
+        "import kop_core.datasets.audit.html, kop_core.figures.audit\n"
+        "assert not {'tensorflow', 'keras', 'tf_keras_vis'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

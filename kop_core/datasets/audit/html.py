@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import kop_core
 from kop_core import wording
-from kop_core.classes import CLASS_NAMES, by_name
+from kop_core.classes import CLASS_NAMES
 from kop_core.datasets.audit import browsing, words
 from kop_core.datasets.audit.browsing import Group
 
@@ -107,7 +107,7 @@ def to_html(
     """
     import plotly.offline
 
-    pictures = _Pictures(data, bounds)
+    pictures = _Pictures(report, data, bounds)
     groups = browsing.all_groups(report)
     conflicts = [g for g in groups if g.conflicted][: bounds.conflicts]
     others = [g for g in groups if not g.conflicted][: bounds.groups]
@@ -145,8 +145,9 @@ class _Pictures:
         left: bytes that may still be used.
     """
 
-    def __init__(self, data: DataSet, bounds: Bounds) -> None:
+    def __init__(self, report: AuditReport, data: DataSet, bounds: Bounds) -> None:
         self.folder = data.folder
+        self.others = [n for n in report.counts_by_file() if n not in CLASS_NAMES]
         self.bounds = bounds
         self.left = bounds.bytes
 
@@ -169,11 +170,13 @@ class _Pictures:
         return "".join(parts)
 
     def _class(self, name: str, files: Sequence[FileFacts]) -> str:
+        from kop_core.figures.audit import class_colour, class_label
+
         figures = "".join(self._figure(f) for f in files)
-        label = by_name(name).label if name in CLASS_NAMES else name or "No class"
+        colour = class_colour(name, self.others)
         return (
-            f'<div style="--class: {_colour(name)}; flex-grow: {max(len(files), 1)}">'
-            f'<div class="class">{escape(label)}</div>'
+            f'<div style="--class: {colour}; flex-grow: {max(len(files), 1)}">'
+            f'<div class="class">{escape(class_label(name))}</div>'
             f'<div class="pictures">{figures}</div></div>'
         )
 
@@ -317,10 +320,6 @@ def _text(sentence: str) -> str:
 
 def _quiet(sentence: str) -> str:
     return f'<p class="quiet">{escape(sentence)}</p>'
-
-
-def _colour(name: str) -> str:
-    return by_name(name).colour if name in CLASS_NAMES else "#7A8B94"
 
 
 def _figures(*shown: tuple[str, go.Figure]) -> str:
