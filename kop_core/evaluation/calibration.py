@@ -171,21 +171,19 @@ def reliability(
     confidence = predictions.probabilities.max(axis=1)
     right = predictions.predicted == predictions.true
     place, group = confidence_bin(confidence, bins), predictions.groups
-    found = []
-    for number in range(bins):
-        here = place == number
-        share = intervals.ratio((here & right).astype(float), here, group, draws, seed)
-        found.append(
-            Bin(
-                number / bins,
-                (number + 1) / bins,
-                int(here.sum()),
-                len(np.unique(group[here])),
-                float(confidence[here].mean()) if here.any() else None,
-                share,
-            )
+    held = [place == number for number in range(bins)]
+    shares = intervals.ratios([h & right for h in held], held, group, draws, seed)
+    return tuple(
+        Bin(
+            number / bins,
+            (number + 1) / bins,
+            int(here.sum()),
+            len(np.unique(group[here])),
+            float(confidence[here].mean()) if here.any() else None,
+            share,
         )
-    return tuple(found)
+        for number, (here, share) in enumerate(zip(held, shares))
+    )
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:

@@ -27,7 +27,7 @@ from kop_core.evaluation.predictions import Predictions
 
 COVERAGE = 0.90
 MIN_RADIOGRAPHS = 10
-_NONE = intervals.Scale(0.0, float(len(CLASS_NAMES)), float(len(CLASS_NAMES)))
+_SIZES = intervals.Scale(0.0, float(len(CLASS_NAMES)), float(len(CLASS_NAMES)))
 
 
 @dataclass(frozen=True)
@@ -153,18 +153,17 @@ def _measure(
     hit = sets[np.arange(len(sets)), measuring.true]
     size = sets.sum(axis=1)
 
-    def share(of: np.ndarray, among: np.ndarray, scale: intervals.Scale) -> Estimate:
-        return intervals.ratio(weight * of, weight * among, group, draws, seed, scale)
-
-    everywhere = np.ones(len(sets))
-    by_class = {
-        name: share(hit & (measuring.true == place), measuring.true == place, intervals.SHARE)
-        for place, name in enumerate(CLASS_NAMES)
-    }
-    sizes = tuple(
-        share(size == count, everywhere, intervals.SHARE) for count in range(len(CLASS_NAMES) + 1)
+    of_class = [measuring.true == place for place in range(len(CLASS_NAMES))]
+    everywhere = np.ones(len(sets), bool)
+    counted = [size == count for count in range(len(CLASS_NAMES) + 1)]
+    parts = [hit, *(hit & asked for asked in of_class), *counted]
+    wholes = [everywhere, *of_class, *[everywhere] * len(counted)]
+    coverage, *found = intervals.ratios(
+        [weight * part for part in parts], [weight * whole for whole in wholes], group, draws, seed
     )
-    return share(hit, everywhere, intervals.SHARE), by_class, share(size, everywhere, _NONE), sizes
+    (mean,) = intervals.ratios([weight * size], [weight], group, draws, seed, _SIZES)
+    by_class = dict(zip(CLASS_NAMES, found))
+    return coverage, by_class, mean, tuple(found[len(CLASS_NAMES) :])
 
 
 def _only_full(cut: Halves, coverage: float) -> str | None:

@@ -7,7 +7,7 @@ radiographs, with all their files (the cluster bootstrap: Davison & Hinkley 1997
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,33 +98,33 @@ def estimate(value: float, samples: np.ndarray, support: int, scale: Scale = SHA
     return Estimate(float(value), low, high)
 
 
-def ratio(
-    parts: np.ndarray,
-    wholes: np.ndarray,
+def ratios(
+    parts: Sequence[np.ndarray],
+    wholes: Sequence[np.ndarray],
     group: np.ndarray,
     draws: int = DRAWS,
     seed: int = 0,
     scale: Scale = SHARE,
-) -> Estimate:
-    """Return a sum over images divided by another, with its interval.
+) -> list[Estimate]:
+    """Return sums over images divided by others, with intervals, all from the same draws.
 
     Args:
-        parts: what each image adds above, shape (images,).
-        wholes: what each adds below; images with 0 are not asked.
+        parts: for each figure what each image adds above, of shape (images,).
+        wholes: for each figure what each adds below; images with 0 are not asked.
         group: number of the radiograph that each image shows, shape (images,).
         draws: how often the bootstrap draws.
         seed: of the bootstrap.
-        scale: what values the figure can take.
+        scale: what values the figures can take.
     """
-    groups = int(group.max()) + 1 if len(group) else 0
-    if not np.sum(wholes) > 0:
-        return UNDEFINED
-    of_group = np.stack(
-        [np.bincount(group, parts, groups), np.bincount(group, wholes, groups)], axis=1
+    groups = int(group.max()) + 1
+    above, below = (
+        np.stack([np.bincount(group, one, groups) for one in of], axis=1) for of in (parts, wholes)
     )
-    support = int((of_group[:, 1] > 0).sum())
-    sums = np.concatenate([t @ of_group for t in times_drawn(groups, draws, seed)])
     with np.errstate(invalid="ignore", divide="ignore"):
-        samples = sums[:, 0] / sums[:, 1]
-    above, below = of_group.sum(axis=0)
-    return estimate(float(above / below), samples, support, scale)
+        values = above.sum(axis=0) / below.sum(axis=0)
+        samples = [(t @ above) / (t @ below) for t in times_drawn(groups, draws, seed)]
+    drawn, supports = np.concatenate(samples), (below > 0).sum(axis=0)
+    return [
+        estimate(float(value), drawn[:, place], int(supports[place]), scale)
+        for place, value in enumerate(values)
+    ]

@@ -166,9 +166,8 @@ def _point(
         score_of(cut.choosing, condition), _has_it(cut.choosing, condition), wished
     )
     called, group = score_of(measuring, condition) >= threshold, measuring.groups
-    sensitivity, specificity = (
-        intervals.ratio((hit & asked).astype(float), asked.astype(float), group, draws, seed)
-        for hit, asked in ((called, has_it), (~called, ~has_it))
+    sensitivity, specificity = intervals.ratios(
+        [called & has_it, ~called & ~has_it], [has_it, ~has_it], group, draws, seed
     )
     return OperatingPoint(condition, wished, threshold, sensitivity, specificity, *sizes)
 

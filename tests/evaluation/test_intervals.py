@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from kop_core.evaluation import intervals
+from kop_core.evaluation.intervals import UNDEFINED, Estimate, Scale, estimate, ratios, times_drawn
+
+
+def test_each_draw_takes_as_many_radiographs_as_there_are():
+    (times,) = times_drawn(7, 50, seed=1)
+    assert times.shape == (50, 7) and (times.sum(axis=1) == 7).all() and (times >= 0).all()
+    assert len(np.unique(times, axis=0)) > 40
+
+
+def test_blocks_do_not_change_the_draws(monkeypatch):
+    (whole,) = times_drawn(7, 50, seed=1)
+    monkeypatch.setattr(intervals, "_BLOCK", 70)
+    blocks = list(times_drawn(7, 50, seed=1))
+    assert len(blocks) == 5
+    np.testing.assert_array_equal(np.concatenate(blocks), whole)
+
+
+def test_ratios_by_hand():
+    group = np.array([0, 0, 1, 2])
+    hit, asked = np.array([True, False, True, False]), np.array([True, True, True, False])
+    one, none = ratios([hit, hit], [asked, np.zeros(4)], group, draws=500)
+    assert one.value == pytest.approx(2 / 3) and none == UNDEFINED
+    # Radiograph 2 is never asked: a draw is right in 1/2 (only 0), 1 (only 1) or between.
+    assert one.low == pytest.approx(0.5) and one.high == 1.0
+
+
+def test_whole_radiographs_are_drawn():
+    rng = np.random.default_rng(0)
+    hit = rng.random(50) < 0.6
+    (one,) = ratios([hit], [np.ones(50)], np.arange(50))
+    (copies,) = ratios([np.repeat(hit, 9)], [np.ones(450)], np.repeat(np.arange(50), 9))
+    (blind,) = ratios([np.repeat(hit, 9)], [np.ones(450)], np.arange(450))
+    assert copies == one
+    assert blind.high - blind.low < 0.45 * (one.high - one.low)
+
+
+def test_the_interval_of_a_share_is_about_that_of_the_binomial():
+    hit = np.arange(400) < 120
+    (found,) = ratios([hit], [np.ones(400)], np.arange(400))
+    half = 1.96 * np.sqrt(0.3 * 0.7 / 400)
+    assert found.low == pytest.approx(0.3 - half, abs=0.01)
+    assert found.high == pytest.approx(0.3 + half, abs=0.01)
+
+
+def test_ends_of_a_scale_are_no_certainty():
+    same = np.ones(100)
+    assert estimate(1.0, same, 30).low == pytest.approx(0.025 ** (1 / 30))
+    assert estimate(0.0, 0 * same, 30).high == pytest.approx(1 - 0.025 ** (1 / 30))
+    assert estimate(0.0, 0 * same, 30, Scale(None, None)) == Estimate(0.0, 0.0, 0.0)
+    assert estimate(3.0, 3 * same, 10, Scale(0, 3, 3)).low == pytest.approx(3 * 0.025 ** (1 / 10))
+    assert estimate(float("nan"), same, 5) == UNDEFINED
+    assert estimate(0.5, np.full(5, np.nan), 5) == UNDEFINED
