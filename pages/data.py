@@ -110,6 +110,7 @@ def _choose() -> None:
             "Folder of class folders, or CSV table, on the machine that runs KOP",
             placeholder="/home/me/knees",
             key="data_path",
+            persist_state="page",
         )
         asked = st.form_submit_button("Audit the folder", type="primary", icon=":material/search:")
     with folder:
@@ -129,6 +130,7 @@ def _choose() -> None:
     any_class = st.toggle(
         "Count folders of any name as classes",
         key="data_any_class",
+        persist_state="page",
         help="For collections with other classes, such as Kellgren–Lawrence grades.",
     )
     if asked and not typed.strip():
@@ -215,8 +217,10 @@ def _how_far(job: Job) -> str:
 def _failed(job: Job) -> None:
     show = st.info if job.cancelled else st.error
     icon = ":material/info:" if job.cancelled else ":material/error:"
-    title = parts.escape(job.title)
-    show(f"**{title}**  \n{parts.escape(job.error or '')}", icon=icon)
+    error = job.error or ""
+    if job.title not in error:
+        error = f"{job.title}: {error}"
+    show(parts.escape(error), icon=icon)
     _left_out(job)
 
 
@@ -234,8 +238,8 @@ def _result(job: Job) -> None:
             _downloads(job)
         if st.button("Audit another", icon=":material/folder_open:"):
             _leave()
-    for note in job.data.notes:
-        st.warning(parts.escape(note), icon=":material/warning:")
+    if job.data.notes:
+        st.warning(parts.escape(" ".join(job.data.notes)), icon=":material/warning:")
     if not report.files:
         _unread(job)
         return
@@ -542,7 +546,7 @@ def _left_out(job: Job) -> None:
 
 def _list(pairs: Sequence[tuple[str, str]]) -> None:
     st.dataframe(
-        [{"File": file, "Why": reason} for file, reason in pairs],
+        [{"File": file, "Why": reason[:1].upper() + reason[1:]} for file, reason in pairs],
         hide_index=True,
         height=min(36 * len(pairs) + 38, 320),
     )
