@@ -12,10 +12,20 @@ from collections.abc import Sequence
 
 import kop_core
 from kop_core import wording
-from kop_core.commands import classify, models, networks, publish, train
+from kop_core.commands import (
+    audit,
+    classify,
+    evaluate,
+    models,
+    networks,
+    publish,
+    reproduce,
+    split,
+    train,
+)
 from kop_core.errors import KopError
 
-COMMANDS = (networks, models, classify, train, publish)
+COMMANDS = (networks, models, classify, audit, split, train, reproduce, evaluate, publish)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -80,7 +80,7 @@ def part_pairs(signatures: Sequence[Signature]) -> list[tuple[int, int, bool, np
         return []
     owner = np.repeat(np.arange(len(signatures)), counts)
     first = np.concatenate([[0], np.cumsum(counts)])
-    descriptors = np.vstack([s.descriptors for s in signatures])
+    descriptors = np.vstack([s.descriptors for s in signatures]).astype(np.float32)
     angle = np.concatenate([s.points[:, 2] for s in signatures])
     cv2.setRNGSeed(0)
     index = cv2.flann_Index(descriptors, {"algorithm": 1, "trees": 4})

@@ -27,7 +27,7 @@ class Signature:
             zeros if the picture is flat.
         fine: float16, unit length, finer structure of the same, 128 columns and 192 rows.
         points: float32, shape (n, 3): place in ``view`` (x, y), direction in degrees.
-        descriptors: float32, shape (n, 128), square roots of SIFT histograms
+        descriptors: float16, shape (n, 128), square roots of SIFT histograms
             (Arandjelović & Zisserman 2012).
     """
 
@@ -100,8 +100,8 @@ def _points(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     sift = cv2.SIFT_create(nfeatures=POINTS, contrastThreshold=0.01, edgeThreshold=20)
     found, descriptors = sift.detectAndCompute(even, None)
     if descriptors is None or not len(found):
-        return np.empty((0, 3), np.float32), np.empty((0, 128), np.float32)
+        return np.empty((0, 3), np.float32), np.empty((0, 128), np.float16)
     found, descriptors = found[:POINTS], descriptors[:POINTS]
     points = [(p.pt[0] / factor, p.pt[1] / factor, p.angle) for p in found]
     descriptors = descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)
-    return np.array(points, np.float32), np.sqrt(descriptors).astype(np.float32)
+    return np.array(points, np.float32), np.sqrt(descriptors).astype(np.float16)

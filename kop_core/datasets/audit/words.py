@@ -95,19 +95,20 @@ def class_name(name: str) -> str:
 
 def shortcut(found: Shortcut) -> str:
     """Return what a shortcut reaches, and what that means."""
-    said = f"{found.title}: {_estimate(found.random)} by random split"
     by = found.by_radiograph
+    if found.random is None or found.random.value is None:
+        return f"{found.title}. Not measured: there is too little to tell apart."
+    said = f"{found.title}. Right on {_estimate(found.random)} of the files by random split, "
     if by is None or by.value is None:
-        said += "; by radiograph it cannot be measured"
+        said += "by radiograph it cannot be measured"
     else:
-        said += f", {_estimate(by)} by radiograph"
-    said += f". Calling everything the largest class scores {wording.percent(found.majority)}."
+        said += f"on {_estimate(by)} by radiograph"
+    said += f". Calling everything the largest class is right on {wording.percent(found.majority)}."
     if by is None or by.low is None:
         return said
     if by.low > found.majority:
         return f"{said} It tells classes apart without looking at bone."
-    at_random = found.random.low if found.random is not None else None
-    if at_random is not None and by.high is not None and at_random > by.high:
+    if found.random.low is not None and by.high is not None and found.random.low > by.high:
         return f"{said} What it scores by random split is recognition of copies."
     return said
 

@@ -1,0 +1,106 @@
+"""``audit``: what a data set really holds, before anyone trains on it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from kop_core import wording
+from kop_core.commands.console import print_json
+from kop_core.errors import KopError
+
+
+def add(commands: Any) -> None:
+    command = commands.add_parser(
+        "audit", help="find copies, contradictory labels and shortcuts in a data set"
+    )
+    command.add_argument(
+        "data", type=Path, metavar="FOLDER", help="class folders, or a CSV table of files"
+    )
+    command.add_argument("--json", action="store_true", help="the whole report as JSON")
+    command.add_argument("--groups", type=Path, metavar="CSV", help="write file,radiograph there")
+    command.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures")
+    command.add_argument(
+        "--no-cache", action="store_true", help="look at everything anew, and keep nothing"
+    )
+    command.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from kop_core.datasets import scan
+    from kop_core.datasets.audit import audit, browsing
+
+    line = _Line()
+    data = scan(
+        options.data,
+        lambda done, total: line("listing files", done, total, None),
+        any_class=True,
+        follow_links=True,
+    )
+    report = audit(data, line, cache=not options.no_cache)
+    line.close()
+    if options.groups:
+        _write(options.groups, browsing.groups_csv(report))
+    if options.html:
+        from kop_core.datasets.audit.html import to_html
+
+        _write(options.html, to_html(report, data))
+    if options.json:
+        print_json(report.get_config())
+    else:
+        _say(report, data)
+    return 2 if report.unreadable else 0
+
+
+def _say(report: Any, data: Any) -> None:
+    from kop_core.datasets.audit import words
+
+    for sentence in (
+        words.headline(report),
+        words.copies(report),
+        words.conflicts(report),
+        *(words.shortcut(s) for s in report.shortcuts),
+        words.leakage(report),
+        words.patient_variables(report),
+        *data.notes,
+        words.unreadable(report),
+        words.passed_over(report),
+    ):
+        if sentence:
+            print(sentence)
+    for file, reason in (*report.unreadable, *report.passed_over):
+        print(f"{file}: {reason}", file=sys.stderr)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise KopError(f"{path} could not be written: {error.strerror}.") from error
+
+
+class _Line:
+    """Progress on one line of a terminal; elsewhere a line every ten seconds."""
+
+    def __init__(self) -> None:
+        self.live = sys.stderr.isatty()
+        self.last = time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int, seconds_left: float | None) -> None:
+        now = time.monotonic()
+        if now - self.last < (0.2 if self.live else 10):
+            return
+        self.last = now
+        text = f"{stage} {done:,}/{total:,}"
+        if seconds_left is not None:
+            text += f"  {wording.duration(seconds_left)} left"
+        print(f"\r\x1b[K{text}" if self.live else text, end="" if self.live else "\n",
+              file=sys.stderr, flush=True)  # fmt: skip
+
+    def close(self) -> None:
+        """Leave the line clean."""
+        if self.live:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

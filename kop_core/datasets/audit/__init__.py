@@ -1,0 +1,22 @@
+"""The audit of a data set: copies, contradictions, shortcuts and what a split would leak."""
+
+from kop_core.datasets.audit.engine import audit, with_radiographs
+from kop_core.datasets.audit.report import (
+    STRENGTHS,
+    AuditReport,
+    FileFacts,
+    Leakage,
+    Link,
+    Shortcut,
+)
+
+__all__ = [
+    "STRENGTHS",
+    "AuditReport",
+    "FileFacts",
+    "Leakage",
+    "Link",
+    "Shortcut",
+    "audit",
+    "with_radiographs",
+]
