@@ -38,6 +38,9 @@ _STAGES = {
     "waiting": "Waiting for another audit to end",
     "unpacking": "Unpacking the archive",
     "scanning": "Listing the files",
+    "reading": "Reading the pictures",
+    "comparing": "Comparing pictures that look alike",
+    "measuring": "Measuring shortcuts and leakage",
 }
 
 
@@ -197,7 +200,7 @@ class Job:
             self._began = (now, stage)
         if seconds_left is None and 0 < done < total:
             seconds_left = (now - self._began[0]) / done * (total - done)
-        self.stage, self.done, self.total = stage, done, total
+        self.stage, self.done, self.total = _STAGES.get(stage, stage), done, total
         self.seconds_left = seconds_left
 
     def _check(self) -> None:

@@ -206,8 +206,8 @@ def _progress(key: str) -> None:
 def _how_far(job: Job) -> str:
     if job.cancelled:
         return "Stopping at the next step."
-    said = job.stage[:1].upper() + job.stage[1:]
-    if job.total:
+    said = job.stage
+    if job.total > 1:
         said += f": {job.done:,} of {job.total:,}"
     if job.seconds_left is not None and job.seconds_left > 2:
         said += f", about {wording.duration(job.seconds_left)} left"

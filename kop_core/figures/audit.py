@@ -144,7 +144,9 @@ def _size_sentence(radiographs: int, files: int) -> str:
     return f"{several} shown by {f'{files:,} files each' if files > 1 else 'one file only'}."
 
 
-def shortcuts(found: Sequence[Shortcut], metric: str = "Files called right") -> go.Figure:
+def shortcuts(
+    found: Sequence[Shortcut], metric: str = "Files classified as they are filed"
+) -> go.Figure:
     """Return how well each shortcut does by random split and by radiograph.
 
     A dot is measured by random split of the files, a square by radiograph, each with its
@@ -190,7 +192,7 @@ def shortcuts(found: Sequence[Shortcut], metric: str = "Files called right") -> 
             showarrow=False,
             text=f"Largest class: {wording.percent(share)}",
         )
-    figure.update_xaxes(title=metric, range=[0, 1.04], **_PERCENT)
+    figure.update_xaxes(title="Files classified as they are filed", range=[0, 1.04], **_PERCENT)
     figure.update_yaxes(
         tickvals=list(range(len(rows))),
         ticktext=[_wrapped(r) for r in rows],
@@ -237,7 +239,11 @@ def leakage(found: Sequence[Leakage]) -> go.Figure:
         )  # fmt: skip
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(
-        title="Test files with a copy in training", range=[0, 1.65 if many else 1.35], **_PERCENT
+        title="Test files with a copy in training",
+        range=[0, 1.65 if many else 1.35],
+        tickvals=[0, 0.5, 1],
+        ticktext=["0 %", "50 %", "100 %"],
+        tickangle=0,
     )
     return _drawn(figure, height=100 + 66 * max(len(protocols), 1), legend=False)
 

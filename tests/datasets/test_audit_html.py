@@ -164,8 +164,12 @@ def test_sentences(made):
     assert words.copies(report).startswith("12 of 18 files show a radiograph that another file")
     assert "1 radiograph is filed under more than one class" in words.conflicts(report)
     assert "95 % of the test files" in words.leakage(report)
+    assert "says mostly how well copies are recognised" in words.leakage(report)
+    few = replace(report, leakage=(replace(leakages()[0], identical=0, near=1, any=2),))
+    assert "20 % of the test files" in words.leakage(few)
+    assert "is partly recognition of copies" in words.leakage(few)
     first, second = (words.shortcut(s) for s in report.shortcuts)
-    assert "94 % (95 % CI 91–96) by random split, 35 % (95 % CI 27–44) by radiograph" in first
+    assert "Right on 94 % (95 % CI 91–96) of the files by random split, on 35 %" in first
     assert "recognition of copies" in first and "cannot be measured" in second
     alone = replace(report, links=(), leakage=leakages()[2:],
                     files=tuple(replace(f, radiograph=f.file) for f in report.files))  # fmt: skip
@@ -173,6 +177,12 @@ def test_sentences(made):
     assert words.copies(alone) == "No two files show the same radiograph."
     assert words.conflicts(alone) == "No radiograph is filed under more than one class."
     assert "not measured" in words.leakage(alone)
+
+
+def test_shortcuts_that_were_not_measured_are_said():
+    assert words.shortcut(replace(shortcuts()[0], random=None)) == (
+        "The most similar picture. Not measured: there is too little to tell apart."
+    )
 
 
 def test_a_shortcut_that_works_by_radiograph_is_called_one():

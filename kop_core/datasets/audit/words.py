@@ -132,10 +132,15 @@ def leakage(report: AuditReport) -> str:
     share = sum(shares) / len(shares)
     if not share:
         return "By a random split no test file has a copy in training."
+    measures = (
+        "says mostly how well copies are recognised"
+        if share >= 0.5
+        else "is partly recognition of copies"
+    )
     return (
         f"By a random split of the files {wording.percent(share)} of the test files have a picture "
         f"of the same radiograph in training; {wording.percent(identical)} have a byte-identical "
-        "one. An accuracy measured so says how well copies are recognised. Split by radiograph."
+        f"one. An accuracy measured so {measures}. Split by radiograph."
     )
 
 
