@@ -20,6 +20,7 @@ PATIENTS_CSV = "patients.csv"
 # A data set has some thousands of files. Somebody who names "/" by mistake should hear so.
 MAX_FILES = 200_000
 MAX_DEPTH = 64
+_LEADS_OUT = "that leads out of the folder"
 
 Progress = Callable[[int, int], None]
 
@@ -284,7 +285,7 @@ def _fault_of_one_that_opens(path: Path, root: Path, follow_links: bool) -> str 
     if not path.is_file():
         return "not a plain file"
     if not follow_links and not path.resolve().is_relative_to(root):
-        return "a link that leads out of the folder"
+        return f"a link {_LEADS_OUT}"
     if not 0 < path.stat().st_size <= LIMITS.max_bytes:
         return "empty, or larger than the limit"
     return None
@@ -339,7 +340,7 @@ class _Walk:
         if folder.is_symlink():
             inside = folder.resolve().is_relative_to(self.root)
             if inside or not self.follow_links:
-                where = "to a folder that is read already" if inside else "that leads out of it"
+                where = "to a folder that is read already" if inside else _LEADS_OUT
                 self.passed_over.append((self._name(folder), f"a link {where}"))
                 return True  # it has been named
         real = folder.resolve()

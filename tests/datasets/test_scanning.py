@@ -124,6 +124,14 @@ def test_links_are_followed_only_when_asked(small_data, tmp_path):
     assert len(scan(tmp_path / "both", follow_links=True).items) == 36
 
 
+def test_a_linked_folder_is_named_once(small_data, tmp_path):
+    (small_data / "more").symlink_to(make_data(tmp_path / "elsewhere", 2))
+    data = scan(small_data)
+    assert len(data.items) == 36
+    assert data.passed_over == (("more", "a link that leads out of the folder"),)
+    assert len(scan(small_data, follow_links=True).items) == 42
+
+
 def test_a_file_behind_a_link_is_read_when_asked(small_data, tmp_path):
     outside = tmp_path / "outside.png"
     outside.write_bytes((small_data / "Normal" / "Normal 0.png").read_bytes())
