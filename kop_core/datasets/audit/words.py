@@ -76,7 +76,7 @@ def group(found: Group) -> str:
     classes = listing([class_name(n) for n in found.classes])
     said = f"{len(found.files):,} files show it, filed under {classes}."
     if found.strengths:
-        said += f" Among them are {listing([_AMONG[s] for s in found.strengths])}"
+        said += f" Found as {listing([_AMONG[s] for s in found.strengths])}"
         said += "; some are mirrored." if found.mirrored else "."
     return said
 
