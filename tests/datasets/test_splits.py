@@ -378,7 +378,8 @@ def test_unknown_radiographs_come_from_the_audit(small_data, monkeypatch):
         items = tuple(replace(i, radiograph=f"G{n // 3}") for n, i in enumerate(data.items))
         return replace(data, items=items)
 
-    monkeypatch.setattr(audit, "with_radiographs", found, raising=False)
+    monkeypatch.setattr(audit, "with_radiographs", found)
+    (small_data / "radiographs.csv").unlink()
     data = with_radiographs(scan(small_data), progress=print)
     assert asked == [print]
     assert leakage(split_by_radiograph(data, 0.3, 1))["same_radiograph"] == 0

@@ -60,7 +60,8 @@ class Link:
         strength: ``"identical"`` bytes; ``"near"``, the same field of view, re-encoded,
             rescaled, squeezed or brightened; ``"part"``, one is a crop of the other.
         mirrored: whether one is turned left to right.
-        likeness: correlation of the two pictures where they overlap, at most 1.
+        likeness: how alike the two are where they overlap, at most 1; see
+            :class:`kop_core.datasets.audit.geometry.Fit`.
     """
 
     first: int

@@ -66,7 +66,7 @@ def _whole(grey: np.ndarray, size: tuple[int, int], sigma: float) -> np.ndarray:
     return vector / length
 
 
-def normalise(picture: np.ndarray, sigma: float) -> np.ndarray:
+def normalise(picture: np.ndarray, sigma: float, blur: float = 0.7) -> np.ndarray:
     """Return what is left of a picture without its local brightness and contrast.
 
     Copies differ in brightness, and a lead marker would outweigh the bone: each place is
@@ -75,11 +75,16 @@ def normalise(picture: np.ndarray, sigma: float) -> np.ndarray:
     Args:
         picture: float32, 0 to 1.
         sigma: of the surroundings, in pixels.
+        blur: of what counts as noise, in pixels.
     """
-    fine = cv2.GaussianBlur(picture, (0, 0), 0.7)
-    rest = fine - cv2.GaussianBlur(picture, (0, 0), sigma)
+    rest = band(picture, sigma, blur)
     spread = np.sqrt(cv2.GaussianBlur(rest * rest, (0, 0), sigma * 1.5))
     return rest / (spread + 0.01)
+
+
+def band(picture: np.ndarray, sigma: float, blur: float) -> np.ndarray:
+    """Return the structure of a picture between two sizes, in pixels."""
+    return cv2.GaussianBlur(picture, (0, 0), blur) - cv2.GaussianBlur(picture, (0, 0), sigma)
 
 
 def mirrored_descriptors(descriptors: np.ndarray) -> np.ndarray:
