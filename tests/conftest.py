@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,15 @@ def missing(what: str) -> None:
     if REQUIRE_ALL:
         pytest.fail(what)
     pytest.skip(what)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory) -> Iterator[Path]:
+    """A folder of the tests' own for what KOP keeps: a user's stays as it is."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KOP_CACHE", str(folder))  # what tests start has it too
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -66,8 +77,9 @@ def models(tmp_path, shipped) -> Path:
 
 @pytest.fixture
 def small_data(tmp_path) -> Path:
-    """Twelve generated pictures a class that a small network can tell apart."""
-    return make_data(tmp_path / "data", 12)
+    """Twelve generated pictures a class, of six radiographs, that a small network can tell
+    apart."""
+    return write_radiographs(make_data(tmp_path / "data", 12))
 
 
 def make_data(folder: Path, count: int) -> Path:
@@ -81,6 +93,16 @@ def make_data(folder: Path, count: int) -> Path:
             picture = stripes[None, :] + rng.normal(0, 6, (128, 96))
             grey = np.clip(picture, 0, 255).astype(np.uint8)
             Image.fromarray(grey).save(folder / name / f"{name} {i}.png")
+    return folder
+
+
+def write_radiographs(folder: Path) -> Path:
+    """Say that two files each show one radiograph."""
+    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png"))
+    with (folder / "radiographs.csv").open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(("file", "radiograph"))
+        rows.writerows((file, f"R{place // 2}") for place, file in enumerate(files))
     return folder
 
 

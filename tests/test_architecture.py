@@ -69,7 +69,33 @@ def test_importing_the_core_imports_no_tensorflow(module):
     )
 
 
-@pytest.mark.parametrize("page", ["home", "models"])
+# Slow to import, and what serving needs none of: each is imported where it is used.
+LATE = "('cv2', 'sklearn', 'scipy', 'matplotlib')"
+
+
+@pytest.mark.parametrize(
+    "module", ["cli", "evaluation", "datasets", "figures", "model_store", "classifier", "training"]
+)
+def test_importing_the_core_imports_nothing_of_the_audit_and_the_evaluation(module):
+    run_python(
+        f"import sys, kop_core.{module}\n"
+        f"found = [m for m in {LATE} if m in sys.modules]\n"
+        "assert not found, found"
+    )
+
+
+def test_home_is_drawn_without_the_libraries_of_the_audit_and_the_evaluation():
+    run_python(
+        "import sys\n"
+        "from streamlit.testing.v1 import AppTest\n"
+        "at = AppTest.from_file('app.py', default_timeout=60).run()\n"
+        "assert not at.exception and at.title, at\n"
+        f"found = [m for m in {LATE} if m in sys.modules]\n"
+        "assert not found, found"
+    )
+
+
+@pytest.mark.parametrize("page", ["home", "models", "data", "report"])
 def test_pages_that_need_no_model_import_no_tensorflow(page):
     run_python(
         "import sys\n"

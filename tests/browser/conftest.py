@@ -49,7 +49,7 @@ def served_models(tmp_path_factory, shipped) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(served_models, tmp_path_factory) -> Iterator[str]:
+def server(served_models, cache, tmp_path_factory) -> Iterator[str]:
     """The address of a dashboard started as a user would start it."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -60,7 +60,7 @@ def server(served_models, tmp_path_factory) -> Iterator[str]:
             [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port),
              "--server.headless", "true"],
             cwd=ROOT, stdout=stream, stderr=stream,
-            env={**os.environ, "KOP_MODELS": str(served_models)},
+            env={**os.environ, "KOP_MODELS": str(served_models), "KOP_CACHE": str(cache)},
         )  # fmt: skip
     address = f"http://localhost:{port}"
     try:

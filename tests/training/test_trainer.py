@@ -124,7 +124,7 @@ def test_radiographs_that_no_table_names_come_from_the_audit(
         items = tuple(replace(i, radiograph=f"G{n // 3}") for n, i in enumerate(data.items))
         return replace(data, items=items)
 
-    monkeypatch.setattr(audit, "with_radiographs", found, raising=False)
+    monkeypatch.setattr(audit, "with_radiographs", found)
     (small_data / "radiographs.csv").unlink()
     config = replace(CONFIG, epochs=1, split="radiograph")
     run = RunFolder(train(config, small_data, tmp_path / "run"))
