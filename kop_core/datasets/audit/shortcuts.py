@@ -79,7 +79,7 @@ def _folds(true: np.ndarray, group: np.ndarray, by_radiograph: bool, seed: int):
 
     kind = StratifiedGroupKFold if by_radiograph else StratifiedKFold
     folds = kind(FOLDS, shuffle=True, random_state=seed)
-    return folds.split(np.zeros(len(true)), true, group)
+    return folds.split(np.zeros(len(true)), true, group if by_radiograph else None)
 
 
 def _by_facts(files: Sequence[FileFacts], true: np.ndarray, seed: int) -> Answer:
