@@ -130,7 +130,6 @@ def test_a_memory_of_pictures_scores_high_by_file_and_at_chance_by_radiograph(tm
 
 def test_file_facts_that_tell_the_classes_apart_are_found_out(tmp_path):
     for place, true in enumerate(CLASSES):
-        folder = tmp_path / true
         for seed in range(14):
             save(
                 generated(100 * place + seed, 100 + 20 * place, 130),
