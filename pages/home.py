@@ -13,22 +13,46 @@ st.markdown(
 )
 parts.not_a_device()
 
-left, right = st.columns(2, gap="medium")
-with left.container(border=True, height="stretch"):
-    st.subheader("Classify X-rays", anchor=False)
-    st.markdown(
-        "Upload one radiograph or a batch: PNG, JPEG, TIFF, BMP, WebP or DICOM. See the score of "
-        "each class and a map of what spoke for it; download the table and the pictures. "
-        "The pictures stay on the machine that runs KOP."
-    )
-    st.page_link("pages/classify.py", label="Classify X-rays", icon=":material/radiology:")
-with right.container(border=True, height="stretch"):
-    st.subheader("Read a model's card", anchor=False)
-    st.markdown(
-        "What each model was trained on, how its test images were chosen, what was measured on "
-        "them, and what that says of a new patient."
-    )
-    st.page_link("pages/models.py", label="Read the cards", icon=":material/description:")
+CARDS = (
+    (
+        "Classify X-rays",
+        "One radiograph or a batch: PNG, JPEG, TIFF, BMP, WebP or DICOM. The score of each class, "
+        "and a map of what spoke for it. The pictures stay on the machine that runs KOP.",
+        "pages/classify.py",
+        "Classify X-rays",
+        ":material/radiology:",
+    ),
+    (
+        "Audit a data set",
+        "Which files show one radiograph, which are filed under two classes, what gives the class "
+        "away, and how much of a test part was seen in training.",
+        "pages/data.py",
+        "Open a data set",
+        ":material/dataset:",
+    ),
+    (
+        "Read a model's report",
+        "How often it is right, where it fails, whether its scores can be read as chances, and "
+        "what a wished sensitivity costs. Every figure with its 95 % interval.",
+        "pages/report.py",
+        "Read the reports",
+        ":material/analytics:",
+    ),
+    (
+        "Read a model's card",
+        "What it was trained on, how its test images were chosen, what was measured on them, and "
+        "what that says of a new patient.",
+        "pages/models.py",
+        "Read the cards",
+        ":material/description:",
+    ),
+)
+for place, (title, text, page, label, icon) in zip(st.columns(4, gap="small"), CARDS):
+    with place.container(border=True, height="stretch", vertical_alignment="distribute"):
+        with st.container():
+            st.subheader(title, anchor=False)
+            st.markdown(text)
+        st.page_link(page, label=label, icon=icon)
 
 st.subheader("Models", anchor=False)
 models, broken = model_store.list_models()
@@ -43,18 +67,12 @@ for model in models:
             parts.split_badge(model.card["split"])
             for caution in model.cautions:
                 st.caption(f":material/warning: {parts.escape(caution)}")
-        go.page_link(
-            "pages/classify.py",
-            label="Use it",
-            icon=":material/radiology:",
-            query_params={"model": model.id},
-        )
-        go.page_link(
-            "pages/models.py",
-            label="Card",
-            icon=":material/description:",
-            query_params={"model": model.id},
-        )
+        for page, label, icon in (
+            ("pages/classify.py", "Use it", ":material/radiology:"),
+            ("pages/report.py", "Report", ":material/analytics:"),
+            ("pages/models.py", "Card", ":material/description:"),
+        ):
+            go.page_link(page, label=label, icon=icon, query_params={"model": model.id})
 parts.broken_models(broken)
 
 st.subheader("Why the figures need reading", anchor=False)

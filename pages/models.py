@@ -21,12 +21,12 @@ if asked and asked not in by_id and asked not in {b.id for b in broken}:
 chosen = parts.choose_model(by_id, "card_of")
 model = by_id[chosen]
 st.header(parts.escape(model.title), anchor=False)
+with st.container(horizontal=True):
+    for page, label, icon in (
+        ("pages/report.py", "Read its report", ":material/analytics:"),
+        ("pages/classify.py", "Classify X-rays with it", ":material/radiology:"),
+    ):
+        st.page_link(page, label=label, icon=icon, query_params={"model": model.id})
 st.markdown(f"Accuracy {parts.accuracy(model)}")
 parts.card(model)
-st.page_link(
-    "pages/classify.py",
-    label="Classify X-rays with it",
-    icon=":material/radiology:",
-    query_params={"model": model.id},
-)
 parts.not_a_device()

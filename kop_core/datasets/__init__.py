@@ -1,6 +1,7 @@
 """Data sets: scanning folders, splitting them, and feeding them to training."""
 
-from kop_core.datasets.scanning import DataSet, Item, scan
+from kop_core.datasets.patients import summarise_patients
+from kop_core.datasets.scanning import DataSet, Item, scan, scan_manifest
 from kop_core.datasets.splits import (
     Split,
     folds_by_radiograph,
@@ -21,7 +22,9 @@ __all__ = [
     "make_split",
     "random_split",
     "scan",
+    "scan_manifest",
     "split_by_patient",
     "split_by_radiograph",
+    "summarise_patients",
     "with_radiographs",
 ]

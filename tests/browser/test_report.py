@@ -46,6 +46,14 @@ def test_the_model_is_kept_in_the_address(page):
     assert "model=second" not in page.url and "model=" in page.url
 
 
+def test_a_model_on_the_home_page_leads_to_its_report(page):
+    page.goto("/")
+    page.get_by_role("link", name="Report", exact=True).last.click()
+    page.get_by_text("Sets that should hold the label").wait_for(timeout=60_000)
+    expect(page.get_by_role("combobox", name="Model")).to_have_value("Second model")
+    assert "model=second" in page.url
+
+
 def test_the_card_opens(page):
     opened(page)
     page.get_by_text("of 44 items are known").click()

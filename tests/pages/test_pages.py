@@ -44,6 +44,21 @@ def test_every_accuracy_has_its_badge(app):
         assert "random split, " in said
 
 
+def links(at: AppTest) -> dict[str, tuple[str, str]]:
+    """Return page and parameters by the words of each link on a page."""
+    found = [element.proto for element in at.get("page_link")]
+    return {link.label: (link.page, link.query_string) for link in found}
+
+
+def test_home_leads_to_every_page_and_each_model_to_its_report_and_card(app, shipped):
+    found = links(app)
+    assert {page for page, _ in found.values()} == {"classify", "data", "report", "models"}
+    of_model = f"model={shipped.id}"
+    assert found["Report"] == ("report", of_model) and found["Card"] == ("models", of_model)
+    assert found["Use it"] == ("classify", of_model)
+    assert links(go(app, "models"))["Read its report"] == ("report", of_model)
+
+
 def test_home_without_models(app, models, shipped):
     shutil.rmtree(models / shipped.id)
     said = words(app.run())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kop_core import model_store
-from kop_core.datasets import Split
+from kop_core.datasets import Split, scan
 from kop_core.errors import DataSetError, RunError
 from kop_core.evaluation import Predictions, evaluate
 from kop_core.training import Progress, TrainingConfig, resume, train
@@ -132,6 +132,24 @@ def test_radiographs_that_no_table_names_come_from_the_audit(
     card = json.loads(run.card.read_text())
     assert card["data"]["radiographs"] == 12 and card["split"]["same_radiograph"] == 0
     assert "found by KOP's audit" in " ".join(card["statements"])
+
+
+def test_a_run_on_a_table_of_files_goes_on(small_data, small_network, tmp_path):
+    rows = [
+        f"{item.file},{item.true},{item.radiograph}\n"
+        for item in scan(small_data).items
+        if not item.file.endswith(" 11.png")
+    ]
+    table = small_data / "chosen.csv"
+    table.write_text("file,class,radiograph\n" + "".join(rows))
+    with pytest.raises(Interrupted):
+        train(CONFIG, table, tmp_path / "run", kill_after_an_epoch)
+    run = RunFolder(tmp_path / "run")
+    assert run.read_record()["data"]["folder"] == str(table.resolve())
+    resume(run.path)
+    card = json.loads(run.card.read_text())
+    assert card["data"]["files"] == 33 and str(tmp_path) not in run.card.read_text()
+    assert len(run.read_history()) == CONFIG.epochs
 
 
 def split_of(run: RunFolder) -> Split:
