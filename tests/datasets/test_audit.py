@@ -12,7 +12,8 @@ from PIL import Image
 
 from kop_core import cli
 from kop_core.datasets import scan
-from kop_core.datasets.audit import audit, cache, engine, with_radiographs
+from kop_core.datasets.audit import audit, cache, engine, examine_split, with_radiographs
+from kop_core.datasets.audit.shortcuts import look_up
 from kop_core.errors import DataSetError
 from tests.datasets.copying import NEAR, PART, generated
 
@@ -271,3 +272,43 @@ def test_the_command_takes_other_classes_and_refuses_what_is_no_folder(tmp_path,
     assert cli.main(["audit", str(tmp_path / "grades"), "--groups", "/nowhere/g.csv"]) == 1
     with pytest.raises(DataSetError):
         scan(tmp_path / "empty")
+
+
+def test_a_split_is_examined(tmp_path):
+    """Two radiographs on both sides, one of them as a crop; two that are not."""
+    a, b, c, d = (generated(seed) for seed in range(4))
+    for name, grey in {
+        "Normal/a": a, "Normal/a copy": a, "Osteopenia/b": b,
+        "Osteoporosis/b part": PART["cropped"](b),
+        "Osteopenia/c": c, "Normal/d": d,
+    }.items():  # fmt: skip
+        save(grey, tmp_path / f"{name}.png")
+    data = scan(tmp_path)
+    training, test = ("Normal/a.png", "Osteopenia/b.png", "Osteopenia/c.png"), (
+        "Normal/a copy.png", "Osteoporosis/b part.png", "Normal/d.png")  # fmt: skip
+    found = examine_split(data, training, test, "random", 4)
+    leak = found.leakage
+    assert (leak.identical, leak.near, leak.any, leak.test_files) == (1, 1, 2, 3)
+    assert (leak.protocol, leak.seed) == ("random", 4)
+    assert 1 / 3 <= found.look_up.value <= 2 / 3  # a is right, b's part is filed otherwise
+    assert examine_split(data, test, training, "random", 4).leakage.any == 2
+    apart = examine_split(data, (*training, "Osteoporosis/b part.png"), ("Normal/d.png",), "r", 1)
+    assert apart.leakage.any == 0
+
+
+def test_a_look_up_gives_what_most_of_the_nearest_have():
+    def facts(true: str, place: int) -> engine.FileFacts:
+        return engine.FileFacts(f"{place}", true, f"G{place}", "", "", f"{place}", 1, 1, 1, "PNG",
+                                "L", 0, 0)  # fmt: skip
+
+    here, there = np.zeros((4, 4)), np.eye(4)
+    files = [facts(t, i) for i, t in enumerate("hhoph")]
+    hashes = [here, here, here, there, here]
+    test = np.array([False, False, False, False, True])
+    assert look_up(files, hashes, test).value == 1
+    files[1] = facts("o", 1)
+    assert look_up(files, hashes, test).value == 0
+    files[0], hashes[0] = facts("h", 0), there
+    files[2] = facts("h", 2)
+    assert look_up(files, hashes, test).value == 0.5
+    assert look_up(files, hashes, np.zeros(5, bool)).value is None

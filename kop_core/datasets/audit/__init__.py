@@ -1,6 +1,6 @@
 """The audit of a data set: copies, contradictions, shortcuts and what a split would leak."""
 
-from kop_core.datasets.audit.engine import audit, with_radiographs
+from kop_core.datasets.audit.engine import audit, examine_split, with_radiographs
 from kop_core.datasets.audit.report import (
     STRENGTHS,
     AuditReport,
@@ -8,6 +8,7 @@ from kop_core.datasets.audit.report import (
     Leakage,
     Link,
     Shortcut,
+    SplitExamined,
 )
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Leakage",
     "Link",
     "Shortcut",
+    "SplitExamined",
     "audit",
+    "examine_split",
     "with_radiographs",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,8 +18,15 @@ from PIL import Image
 from kop_core import radiographs
 from kop_core.datasets.audit import cache as kept_audits
 from kop_core.datasets.audit.copies import Groups, find_copies
-from kop_core.datasets.audit.report import AuditReport, FileFacts, Leakage, Link, Shortcut
-from kop_core.datasets.audit.shortcuts import shortcuts
+from kop_core.datasets.audit.report import (
+    AuditReport,
+    FileFacts,
+    Leakage,
+    Link,
+    Shortcut,
+    SplitExamined,
+)
+from kop_core.datasets.audit.shortcuts import look_up, shortcuts
 from kop_core.datasets.audit.signature import WORK_SIDE, Signature, shrink, sign
 from kop_core.datasets.patients import summarise_patients
 from kop_core.datasets.scanning import DataSet, Item
@@ -114,6 +121,42 @@ def with_radiographs(data: DataSet, progress: Callable[[int, int], None] | None 
 
 # Share of the whole that each stage takes, roughly: from, to.
 _STAGES = {"reading": (0.0, 0.62), "comparing": (0.62, 0.95), "measuring": (0.95, 1.0)}
+
+
+def examine_split(
+    data: DataSet,
+    training: Collection[str],
+    test: Collection[str],
+    protocol: str,
+    seed: int,
+    progress: Progress | None = None,
+) -> SplitExamined:
+    """Say what a split of a data set leaks, and what a mere look-up scores on it.
+
+    Args:
+        data: the data set.
+        training: files of the training part.
+        test: files of the test part.
+        protocol: of the split, to be handed on.
+        seed: of the split, to be handed on.
+        progress: see :func:`audit`.
+
+    Returns:
+        Both; files that cannot be read are left out.
+    """
+    found = _compare(data, _Telling(progress, time.monotonic()), True)
+    files, places = _facts(data, found)
+    links = _links(data, found, places)
+    part = {**dict.fromkeys(training, 0), **dict.fromkeys(test, 1)}
+    kept = [place for place, facts in enumerate(files) if facts.file in part]
+    in_test = np.array([bool(part[files[place].file]) for place in kept])
+    keys = [key[kept] for key in _copy_keys(files, links)]
+    scored = look_up(
+        [files[place] for place in kept],
+        [found.hashes[files[place].sha256] for place in kept],
+        in_test,
+    )
+    return SplitExamined(_leak(protocol, seed, in_test, *keys), scored)
 
 
 class _Telling:
@@ -337,13 +380,7 @@ def _leakage(files: Sequence[FileFacts], links: Sequence[Link]) -> tuple[Leakage
     size = round(len(files) * TEST_SHARE)
     if not 0 < size < len(files):
         return ()
-    sha = np.unique([f.sha256 for f in files], return_inverse=True)[1]
-    radiograph = np.unique([f.radiograph for f in files], return_inverse=True)[1]
-    groups = Groups(len(files))
-    for link in links:
-        if link.strength != "part":
-            groups.join(link.first, link.second)
-    near = np.array([groups.find(place) for place in range(len(files))])
+    sha, near, radiograph = _copy_keys(files, links)
     found = []
     for seed in SEEDS:
         rng = np.random.default_rng(seed)
@@ -356,6 +393,18 @@ def _leakage(files: Sequence[FileFacts], links: Sequence[Link]) -> tuple[Leakage
         test = np.isin(radiograph, chosen)
         found.append(_leak("radiograph", SEEDS[0], test, sha, near, radiograph))
     return tuple(found)
+
+
+def _copy_keys(files: Sequence[FileFacts], links: Sequence[Link]) -> tuple[np.ndarray, ...]:
+    """Return numbers that copies share: identical ones, near-identical ones, all."""
+    sha = np.unique([f.sha256 for f in files], return_inverse=True)[1]
+    radiograph = np.unique([f.radiograph for f in files], return_inverse=True)[1]
+    groups = Groups(len(files))
+    for link in links:
+        if link.strength != "part":
+            groups.join(link.first, link.second)
+    near = np.array([groups.find(place) for place in range(len(files))], dtype=int)
+    return sha, near, radiograph
 
 
 def _leak(protocol: str, seed: int, test: np.ndarray, *keys: np.ndarray) -> Leakage:

@@ -112,6 +112,20 @@ class Leakage:
     any: int
 
 
+@dataclass(frozen=True)
+class SplitExamined:
+    """What is to be known of a split before a figure measured on it is believed.
+
+    Attributes:
+        leakage: test files with a copy in training, by strength.
+        look_up: share of the test files called as they are filed by giving each the class
+            of its nearest picture in training, which learns nothing.
+    """
+
+    leakage: Leakage
+    look_up: Estimate
+
+
 @dataclass(frozen=True, eq=False)
 class AuditReport:
     """What an audit found in one data set.
