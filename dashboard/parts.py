@@ -185,7 +185,18 @@ def _card_facts(model: Model) -> list[tuple[str, str]]:
             f"{training.get('precision', '?')}",
         ),
         ("Weights", training.get("weights", "")),
-        ("Calibration", "none: outputs are scores" if kept.get("calibration") is None else "yes"),
+        ("Calibration", _calibration(kept)),
         ("Libraries", ", ".join(f"{k} {v}" for k, v in kept["versions"].items())),
     ]
     return [(k, str(v)) for k, v in pairs if v]
+
+
+def _calibration(kept: dict[str, Any]) -> str:
+    served, tried = kept.get("calibration"), kept.get("calibration_tried")
+    if served:
+        return f"temperature {served['temperature']:.2f}"
+    if not tried:
+        return "none: outputs are scores"
+    if tried["temperature"] is None:
+        return "none: too few radiographs to fit a temperature; outputs are scores"
+    return "none: a temperature was tried and did not help; outputs are scores"

@@ -9,6 +9,7 @@ import numpy as np
 from kop_core import model_store, networks, radiographs
 from kop_core.classes import CLASS_NAMES
 from kop_core.errors import ExplanationError, ModelError
+from kop_core.evaluation import apply_temperature
 from kop_core.explanation import Explainer
 from kop_core.model_store import Model
 from kop_core.prediction import Prediction
@@ -77,6 +78,8 @@ class Classifier:
         if not np.isfinite(values).all():
             raise ModelError(f"The model {self.model.id} gave no number for {radiograph.name}.")
         values /= values.sum()
+        if self.model.temperature is not None:
+            values = apply_temperature(values, self.model.temperature)
         probabilities = dict(zip(CLASS_NAMES, values.tolist()))
         influence = None
         if explain is not None:
@@ -90,7 +93,7 @@ class Classifier:
             probabilities=probabilities,
             model=self.model.id,
             version=self.model.version,
-            calibrated=self.model.card.get("calibration") is not None,
+            calibrated=self.model.temperature is not None,
             cautions=self.model.cautions + radiographs.cautions(radiograph, self.preparation),
             influence=influence,
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from kop_core import networks
 from kop_core.classes import CLASS_NAMES
 from kop_core.errors import DataSetError, ModelError, RunError, UnknownModel, UnknownNetwork
 from kop_core.evaluation import Predictions, evaluate
+from kop_core.evaluation.calibration import RANGE
 from kop_core.radiographs import preparation
 
 CARD, WEIGHTS, HISTORY, PREDICTIONS = (
@@ -89,6 +91,12 @@ class Model:
     def metrics(self) -> dict[str, dict[str, float | None]]:
         """Measured figures by name, each with ``value``, ``low`` and ``high``."""
         return self.card["evaluation"]["metrics"]
+
+    @property
+    def temperature(self) -> float | None:
+        """What its logits are divided by when it is served; ``None`` if by nothing."""
+        calibration = self.card.get("calibration")
+        return calibration["temperature"] if calibration else None
 
     def summary(self) -> dict[str, Any]:
         """Return what a list of models shows."""
@@ -217,6 +225,9 @@ def _check_card(folder: Path, card: Any) -> None:
     wrong = _wrong_figures(card)
     if wrong:
         raise ModelError(f"{where} lacks its measured figures ({wrong}). {_RESTORE}")
+    wrong = _wrong_calibration(card)
+    if wrong:
+        raise ModelError(f"{where} has a calibration that cannot be used ({wrong}). {_RESTORE}")
 
 
 def _wrong_figures(card: dict[str, Any]) -> str | None:
@@ -242,6 +253,46 @@ def _wrong_figures(card: dict[str, Any]) -> str | None:
         "training": _is_dict(card["training"].get("config")),
     }
     return next((name for name, holds in checks.items() if not holds), None)
+
+
+def _wrong_calibration(card: dict[str, Any]) -> str | None:
+    """Return what of a temperature, served or only tried, is not as it must be."""
+    for name in ("calibration", "calibration_tried"):
+        found = card.get(name)
+        if found is None:
+            continue
+        if not _is_dict(found) or found.get("method") != "temperature":
+            return "its method"
+        temperature, served = found.get("temperature"), name == "calibration"
+        halves = [found.get("fitted_on"), found.get("judged_on")]
+        checks = {
+            "its temperature": (_is_number(temperature) and RANGE[0] <= temperature <= RANGE[1])
+            or (temperature is None and not served and isinstance(found.get("reason"), str)),
+            "whether it helps": found.get("helps") is served,
+            "what it was fitted on": all(_is_dict(h) and _is_half(h) for h in halves),
+            "its log loss": temperature is None or _is_loss(found.get("log_loss")),
+        }
+        wrong = next((what for what, holds in checks.items() if not holds), None)
+        if wrong:
+            return wrong
+    return None
+
+
+def _is_half(half: dict[str, Any]) -> bool:
+    return isinstance(half.get("images"), int) and isinstance(
+        half.get("radiographs"), (int, type(None))
+    )
+
+
+def _is_loss(loss: Any) -> bool:
+    figures = [loss.get(k) for k in ("before", "after", "change")] if _is_dict(loss) else [None]
+    return all(
+        _is_dict(f) and all(_is_number(f.get(k)) for k in ("value", "low", "high")) for f in figures
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _shares(split: dict[str, Any]) -> list[Any]:

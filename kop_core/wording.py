@@ -75,6 +75,72 @@ def accuracy(evaluation: dict[str, Any]) -> str:
     )
 
 
+def calibration(card: dict[str, Any]) -> list[str]:
+    """Return, in sentences, whether a model's outputs can be read as chances.
+
+    Args:
+        card: ``calibration``, ``calibration_tried`` and ``split`` as a card has them.
+    """
+    served, tried = card.get("calibration"), card.get("calibration_tried")
+    if served:
+        return [
+            f"The outputs were calibrated by a temperature of {served['temperature']:.2f}, "
+            f"{_halves(served)}. The log loss, which should fall, was "
+            f"{_loss(served['log_loss']['before'])} before and "
+            f"{_loss(served['log_loss']['after'])} after. It changes no class that is called.",
+            _reach(card["split"]),
+        ]
+    said = [
+        "The outputs were not calibrated. Read them as scores that order the classes, not as "
+        "chances."
+    ]
+    if not tried:
+        return said
+    if tried["temperature"] is None:
+        return [*said, tried["reason"]]
+    return [
+        *said,
+        f"A temperature of {tried['temperature']:.2f} was tried, {_halves(tried)}, and did not "
+        f"help: it changes the log loss, which should fall, by "
+        f"{_loss(tried['log_loss']['change'])}.",
+    ]
+
+
+def calibrated(card: dict[str, Any]) -> str:
+    """Return what stands beside the outputs of a model: how far they are chances."""
+    if card.get("calibration"):
+        return f"Calibrated on its test part. {_reach(card['split'])}"
+    return "Scores order the classes. They were not calibrated: read none as a chance."
+
+
+def _halves(found: dict[str, Any]) -> str:
+    fitted, judged = (
+        f"{half['images']:,} images"
+        + (f" of {half['radiographs']:,} radiographs" if half["radiographs"] else "")
+        for half in (found["fitted_on"], found["judged_on"])
+    )
+    return f"fitted on one half of the test part ({fitted}) and judged on the other ({judged})"
+
+
+def _loss(found: dict[str, float]) -> str:
+    value, low, high = (f"{found[k]:.3f}".replace("-", "\u2212") for k in ("value", "low", "high"))
+    return f"{value} (95 % CI {low}{' to ' if found['low'] < 0 else '–'}{high})"
+
+
+def _reach(split: dict[str, Any]) -> str:
+    """Return of which images calibrated outputs are chances."""
+    copied = split.get("same_radiograph_share") or split.get("identical_share")
+    if copied:
+        return (
+            f"{percent(copied)} of the test images have copies in training: the outputs are "
+            "chances for pictures that the model has seen, and too sure of a new patient."
+        )
+    return (
+        "The outputs are chances for images like those of its test part; whether they are for "
+        "other collections is not known."
+    )
+
+
 def split_badge(split: dict[str, Any]) -> tuple[str, bool]:
     """Return what a badge says of a split, and whether it is a warning.
 

@@ -278,8 +278,7 @@ def _verdict(model: Model, name: str, prediction: Prediction) -> None:
         key="bars",
         alt="Scores: " + _in_words(prediction.probabilities),
     )
-    if not prediction.calibrated:
-        st.caption("Scores order the classes. They were not calibrated: read none as a chance.")
+    st.caption(wording.calibrated(model.card))
     st.markdown(
         f"**{parts.escape(model.title)}**, version {model.version}  \n"
         f"Accuracy {parts.accuracy(model)}"

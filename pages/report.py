@@ -54,7 +54,7 @@ def main() -> None:
     _how_good(report)
     _where_it_fails(report)
     _curves(report)
-    _calibration(report)
+    _calibration(model, report)
     _operating(model, checksum)
     _conformal(model, checksum)
     _card(model)
@@ -139,10 +139,10 @@ def _curves(report: Report) -> None:
         )
 
 
-def _calibration(report: Report) -> None:
+def _calibration(model: Model, report: Report) -> None:
     found = report.calibration
     st.subheader("Whether its scores can be read as chances", anchor=False)
-    _say(*words.calibration(found, report.evaluation))
+    _say(*words.calibration(found, report.evaluation), *words.served(model.card))
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("**All test images**")
@@ -175,7 +175,7 @@ def _operating(model: Model, checksum: str) -> None:
         "one half of the radiographs and measured on the other.",
     )
     points = kept.operating(checksum, wished, model.folder / model_store.PREDICTIONS)
-    for sentence in words.operating(points):
+    for sentence in (*words.operating(points), *words.before_temperature(model.card)):
         _say(sentence)
     _table(words.operating_table(points), "Thresholds, and what they do on other radiographs")
 
@@ -192,7 +192,7 @@ def _conformal(model: Model, checksum: str) -> None:
         help="Conformal prediction: in place of one class, all that cannot be ruled out.",
     )
     found = kept.conformal(checksum, coverage, model.folder / model_store.PREDICTIONS)
-    _say(*words.conformal(found))
+    _say(*words.conformal(found), *words.before_temperature(model.card))
     _table(words.conformal_table(found), "Coverage by class")
 
 

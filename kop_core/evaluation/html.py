@@ -58,6 +58,8 @@ def page(
     split: dict[str, Any] | None = None,
     cautions: Sequence[str] = (),
     card: Sequence[Section] = (),
+    served: Sequence[str] = (),
+    before: Sequence[str] = (),
 ) -> str:
     """Return a report as HTML that needs nothing but a browser.
 
@@ -67,6 +69,8 @@ def page(
         split: what the model's card says of the split; ``None`` if it is not known.
         cautions: faults that were found in the model, as sentences.
         card: the model's card as text, see :func:`kop_core.evaluation.model_card.sections`.
+        served: sentences on which outputs are shown where the model is used.
+        before: sentences on what that means for thresholds.
     """
     import plotly.offline
 
@@ -78,7 +82,7 @@ def page(
             for s in words.answer(report.evaluation, split)
         ),
         "".join(f'<p class="badge warning">{escape(s)}</p>' for s in cautions),
-        *(_section(*section) for section in _sections(report)),
+        *(_section(*section) for section in _sections(report, served, before)),
         _card(card),
         f'<p class="foot">Intervals: {escape(report.evaluation.get_config()["interval"])}. '
         f"{escape(wording.NOT_A_DEVICE)}</p>",
@@ -97,7 +101,13 @@ def page(
 def page_of(model: Model, report: Report) -> str:
     """Return the report of a model as HTML, with its split, cautions and card."""
     return page(
-        report, model.title, model.card["split"], model.cautions, model_card.sections(model.card)
+        report,
+        model.title,
+        model.card["split"],
+        model.cautions,
+        model_card.sections(model.card),
+        words.served(model.card),
+        words.before_temperature(model.card),
     )
 
 
@@ -106,7 +116,9 @@ def _badge(split: dict[str, Any] | None) -> str:
     return f'<p class="badge{" warning" if warning else ""}">{escape(text)}</p>'
 
 
-def _sections(report: Report) -> Iterable[tuple[str, list[str]]]:
+def _sections(
+    report: Report, served: Sequence[str], before: Sequence[str]
+) -> Iterable[tuple[str, list[str]]]:
     from kop_core.figures import evaluation as figures
 
     measured = report.evaluation
@@ -140,29 +152,29 @@ def _sections(report: Report) -> Iterable[tuple[str, list[str]]]:
             )
         ],
     )
-    yield "Whether its scores are chances", _calibration(report)
+    yield "Whether its scores are chances", _calibration(report, served)
     yield (
         "What a wished sensitivity costs",
         [
-            *(_text(s) for s in words.operating(report.operating_points)),
+            *(_text(s) for s in (*words.operating(report.operating_points), *before)),
             _table(words.operating_table(report.operating_points)),
         ],
     )
     yield (
         "Sets of classes that hold the label as often as asked",
         [
-            *(_text(s) for s in words.conformal(report.conformal)),
+            *(_text(s) for s in (*words.conformal(report.conformal), *before)),
             _table(words.conformal_table(report.conformal)),
         ],
     )
 
 
-def _calibration(report: Report) -> list[str]:
+def _calibration(report: Report, served: Sequence[str]) -> list[str]:
     from kop_core.figures import evaluation as figures
 
     found = report.calibration
     shown = [("All test images", figures.reliability([("As it is", found.bins)]))]
-    parts = [_text(s) for s in words.calibration(found, report.evaluation)]
+    parts = [_text(s) for s in (*words.calibration(found, report.evaluation), *served)]
     if found.temperature is not None:
         tried = found.temperature
         series = [("Without temperature", tried.bins_before), ("With it", tried.bins_after)]

@@ -145,9 +145,7 @@ def _uncertainty(card: _Card) -> str | None:
 
 
 def _calibration(card: _Card) -> str:
-    if card.get("calibration") is None:
-        return "None: the outputs are scores, not chances."
-    return "The outputs were calibrated."
+    return " ".join(wording.calibration(card))
 
 
 def _source(card: _Card) -> str:

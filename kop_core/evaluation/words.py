@@ -262,6 +262,31 @@ def _change(temperature: Temperature) -> str:
     )
 
 
+def served(card: dict[str, Any]) -> list[str]:
+    """Return which outputs are shown where a model is used, and which are measured here."""
+    if card.get("calibration"):
+        return [
+            f"Where the model is used, its outputs are shown after the temperature on its card, "
+            f"{card['calibration']['temperature']:.2f}. What is measured here, but for the "
+            "comparison, is of the outputs before it, as predictions.csv has them."
+        ]
+    return [
+        "Its card has no temperature: where the model is used, its outputs are shown as scores."
+    ]
+
+
+def before_temperature(card: dict[str, Any]) -> list[str]:
+    """Return what must be known of a threshold if the outputs shown are calibrated ones."""
+    if not card.get("calibration"):
+        return []
+    # With three classes an image's place in the order of one class can change with the
+    # temperature; so a threshold cannot be carried over by dividing it.
+    return [
+        "This is of the outputs before the temperature on the model's card, not of those that "
+        "are shown where it is used."
+    ]
+
+
 def calibration_table(temperature: Temperature) -> list[dict[str, str]]:
     """Return what was measured before and after temperature scaling."""
     return [

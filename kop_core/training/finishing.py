@@ -14,6 +14,7 @@ from kop_core.datasets.feeding import Pixels
 from kop_core.datasets.splits import conflicted
 from kop_core.errors import RunError
 from kop_core.evaluation import Evaluation, Predictions, evaluate
+from kop_core.evaluation.calibration import calibration
 from kop_core.training.predicting import predict
 from kop_core.training.run_folder import RunFolder, write_json
 from kop_core.training.versions import versions
@@ -71,10 +72,11 @@ def finish(
     )
     predictions.write(run.predictions)
     # Read back: the card's figures follow from the table, to the last digit.
-    evaluation = evaluate(Predictions.read(run.predictions))
+    predictions = Predictions.read(run.predictions)
+    evaluation, tried = evaluate(predictions), calibrate(predictions)
     found = {**conflicts(split), "unreadable": [list(u) for u in unreadable]}
     record = {**record, "data": {**record["data"], **found}}
-    write_json(run.card, _card(run, record, evaluation, full, difference))
+    write_json(run.card, _card(run, record, evaluation, tried, full, difference))
 
 
 def conflicts(split: Split) -> dict[str, int | None]:
@@ -91,6 +93,44 @@ def conflicts(split: Split) -> dict[str, int | None]:
     return {"radiographs": len(radiographs), "conflicted_radiographs": len(several)}
 
 
+def calibrate(predictions: Predictions) -> dict[str, Any]:
+    """Fit a temperature on one half of a test part, and judge on the other if it helps.
+
+    Args:
+        predictions: the test part, as the model gives it.
+
+    Returns:
+        What a card keeps, as plain values: ``method``; ``temperature``, ``None`` if none
+        could be fitted, and then why, ``reason``; ``fitted_on`` and ``judged_on``, each
+        with ``images`` and ``radiographs`` (``None`` if those are not known); ``log_loss``
+        on the second half ``before``, ``after`` and their ``change``, each with its
+        interval; ``at_limit`` and ``helps`` as in
+        :class:`kop_core.evaluation.calibration.Temperature`.
+    """
+    found = calibration(predictions)
+    temperature, named = found.temperature, predictions.by_radiograph
+    loss = "negative_log_likelihood"
+    return {
+        "method": "temperature",
+        "temperature": temperature and temperature.value,
+        "reason": found.reason,
+        **{
+            key: {
+                "images": found.sizes[f"{half}_images"],
+                "radiographs": found.sizes[f"{half}_radiographs"] if named else None,
+            }
+            for key, half in (("fitted_on", "choosing"), ("judged_on", "measuring"))
+        },
+        "log_loss": temperature
+        and {
+            when: getattr(temperature, when)[loss].get_config()
+            for when in ("before", "after", "change")
+        },
+        "at_limit": bool(temperature and temperature.at_limit),
+        "helps": bool(temperature and temperature.helps),
+    }
+
+
 def _save_half(full: keras.Model, config: dict[str, Any], run: RunFolder) -> None:
     half = networks.build(config["network"], precision="float16", **config["options"])
     weights = [w.astype(v.dtype) for w, v in zip(full.get_weights(), half.weights)]
@@ -104,6 +144,7 @@ def _card(
     run: RunFolder,
     record: dict[str, Any],
     evaluation: Evaluation,
+    tried: dict[str, Any],
     model: keras.Model,
     difference: float,
 ) -> dict[str, Any]:
@@ -111,6 +152,7 @@ def _card(
     network = networks.get(config["network"])
     checksums = {name: model_store.checksum(run.path / name) for name in model_store.FILES}
     data = {k: v for k, v in record["data"].items() if k != "folder"}
+    kept = {"calibration": tried} if tried["helps"] else {"calibration_tried": tried}
     return {
         "format": 1,
         "id": run.path.name,
@@ -122,11 +164,12 @@ def _card(
         "reference": network.reference,
         "preparation": network.input.get_config(),
         "classes": list(CLASS_NAMES),
-        "statements": statements(record, evaluation),
+        "statements": statements(record, evaluation, kept),
         "data": data,
         "split": record["split"],
         "evaluation": evaluation.get_config(),
         "calibration": None,
+        **kept,
         "training": {
             "config": config,
             "precision": record["precision"],
@@ -144,8 +187,16 @@ def _card(
     }
 
 
-def statements(record: dict[str, Any], evaluation: Evaluation) -> list[str]:
-    """Return, in plain words, what the figures of a run mean and do not mean."""
+def statements(
+    record: dict[str, Any], evaluation: Evaluation, kept: dict[str, Any] | None = None
+) -> list[str]:
+    """Return, in plain words, what the figures of a run mean and do not mean.
+
+    Args:
+        record: what ``run.json`` says.
+        evaluation: what was measured on the test part.
+        kept: ``calibration`` or ``calibration_tried``, if a temperature was tried.
+    """
     data, split = record["data"], record["split"]
     files = f"{data['files']:,} files of {data['name']}"
     rest = "another" if split.get("left_out_files") else "the other"
@@ -168,10 +219,7 @@ def statements(record: dict[str, Any], evaluation: Evaluation) -> list[str]:
         f"Share of the test images classified as they are labelled: {figure}. The test part was "
         f"also looked at after every epoch{looked}; the weights are those of the last epoch."
     )
-    said.append(
-        "The outputs were not calibrated. Read them as scores that order the classes, not as "
-        "chances."
-    )
+    said += wording.calibration({**(kept or {}), "split": split})
     said.append("Not a medical device. For research and teaching, not for a diagnosis.")
     return said
 

@@ -12,6 +12,7 @@ import pytest
 from kop_core import wording
 from kop_core.evaluation import model_card
 from kop_core.evaluation.model_card import UNKNOWN, sections
+from tests.calibrations import kept
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HEADINGS = [
@@ -106,12 +107,13 @@ def test_other_splits_and_calibration_are_followed(card):
         "protocol": "radiograph", "folds": 5, "fold": 2, "conflicts": "drop", "left_out_files": 30,
         "same_radiograph": 0, "same_radiograph_share": 0.0, "identical": 0, "identical_share": 0.0,
     }  # fmt: skip
-    card["calibration"] = {"temperature": 1.5}
+    card["calibration"] = kept(1.5)
     found = by_name(card)
     assert "By radiograph, fold 2 of 5" in found["19. Assignment to partitions"].text
     assert "30 files were left out" in found["10. Selection of data subsets"].text
     assert "level of the radiograph" in found["20. Level at which partitions are disjoint"].text
     assert "scores" not in found["Calibration"].text
+    assert "temperature of 1.50" in found["Calibration"].text
     assert "largest probability" in found["Decision thresholds"].text
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.calibrations import kept
+from tests.test_model_store import change_card
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -79,6 +82,29 @@ def test_models_shows_the_card(app, shipped):
     assert list(at.dataframe[0].value["Class"]) == [
         "Healthy", "Osteopenia", "Osteoporosis", "Mean of the classes",
     ]  # fmt: skip
+
+
+def test_a_calibrated_model_says_so_and_of_which_images(app, models, shipped, full_size):
+    folder = models / shipped.id
+    assert "none: outputs are scores" in facts(go(app, "models"))
+    change_card(folder, calibration_tried=kept(1.5, False))
+    assert "a temperature was tried and did not help" in facts(app.run())
+    change_card(folder, calibration_tried=kept(None, False))
+    assert "too few radiographs to fit a temperature" in facts(app.run())
+    change_card(folder, calibration=kept(2.0), calibration_tried=None)
+    assert "temperature 2.00" in facts(app.run())
+    at = go(app, "classify")
+    upload(at, [full_size[0]])
+    said = words(at)
+    assert "Calibrated on its test part. 100 % of the test images have copies" in said
+    assert "read none as a chance" not in said
+    verdict = next(m.value for m in at.get("html") if "kop-verdict" in m.value)
+    assert "score" not in verdict
+
+
+def facts(at: AppTest) -> str:
+    assert not at.exception
+    return next(m.value for m in at.get("html") if "kop-facts" in m.value and "Calibr" in m.value)
 
 
 def test_a_model_that_is_not_there_is_said_and_not_rendered(app):

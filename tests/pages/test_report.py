@@ -11,7 +11,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from kop_core import model_store
-from kop_core.evaluation import Predictions, evaluate
+from kop_core.evaluation import Predictions, evaluate, html, report
+from tests.calibrations import kept
 from tests.conftest import ROOT
 
 HEADINGS = [
@@ -53,6 +54,21 @@ def rewrite(folder, lines=None, agree=True, **values) -> None:
         if agree:
             card["evaluation"] = evaluate(Predictions.read(path), draws=50).get_config()
     (folder / "card.json").write_text(json.dumps({**card, **values}))
+
+
+def test_it_says_which_outputs_are_measured_and_which_are_shown(app, models, shipped):
+    folder = models / shipped.id
+    said = words(open_page(app))
+    assert "Its card has no temperature" in said and "not of those that are shown" not in said
+    rewrite(folder, calibration=kept(2.0))
+    said = words(app.run())
+    assert "shown after the temperature on its card, 2.00" in said
+    assert said.count("not of those that are shown where it is used") == 2
+    assert "Its card has no temperature" not in said
+    model = model_store.get(shipped.id, models)
+    page = html.page_of(model, report(Predictions.read(folder / "predictions.csv"), draws=20))
+    assert "shown after the temperature on its card, 2.00" in page
+    assert page.count("not of those that are shown where it is used") == 2
 
 
 def test_it_answers_first_and_shows_everything(app, shipped):
