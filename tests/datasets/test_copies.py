@@ -41,7 +41,7 @@ def test_each_generated_copy_is_found_and_nothing_else(way):
     assert pairs == {(i, i + 6) for i in range(6)}
     assert {m.near for m in matches} == {way in NEAR}
     assert {m.mirrored for m in matches} == {"mirrored" in way}
-    assert all(copies.LIKENESS <= m.likeness <= 1.0001 for m in matches)
+    assert all(0.85 <= m.likeness <= 1.0001 for m in matches)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,18 @@ def test_odd_pictures_end_without_an_error_and_empty_ones_are_no_copies(pictures
     found = copies.find_copies([signed(p) for p in pictures])
     for match in found:
         assert pictures[match.first].std() > 0 and pictures[match.second].std() > 0
+
+
+@pytest.mark.parametrize(
+    ("likeness", "inliers", "mirrored", "expected"),
+    [(0.99, 0, False, True), (0.93, 5, False, True), (0.88, 5, False, False),
+     (0.88, 40, False, True), (0.93, 19, True, False), (0.99, 5, True, True),
+     (0.6, 80, False, False)],
+)  # fmt: skip
+def test_likeness_and_points_decide_together(likeness, inliers, mirrored, expected):
+    fit = geometry.Fit((1, 1), (0, 0), inliers, likeness, 50, 1)
+    assert copies.is_copy(fit, mirrored) is expected
+    assert not copies.is_copy(None, mirrored)
 
 
 def test_the_order_of_the_pictures_does_not_decide():
