@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kop_core import wording
 from kop_core.commands.console import ProgressLine, make_folder, start_tensorflow
 from kop_core.errors import RunError
 
@@ -52,18 +54,44 @@ def _run(options: argparse.Namespace) -> int:
         settings = replace(settings, epochs=options.epochs)
     jobs = plan(settings, options.seeds, options.folds)
     start_tensorflow()
+    looking = _Looking()
     if options.page_only:
-        page = rebuild(options.out, options.data, jobs, options.runs)
+        page = rebuild(options.out, options.data, jobs, options.runs, looking)
     else:
         if options.data is None:
             raise RunError("Name the data to train on (--data FOLDER), or ask for --page-only.")
         make_folder(options.out)
         progress = ProgressLine()
-        page = reproduce(options.data, jobs, options.out, options.runs, _began, progress)
+
+        def began(job: Job, place: int, total: int) -> None:
+            looking.close()
+            print(f"run {place} of {total}: {job.name}", file=sys.stderr, flush=True)
+
+        page = reproduce(options.data, jobs, options.out, options.runs, began, progress, looking)
         progress.close()
+    looking.close()
     print(f"The page is {page}.")
     return 0
 
 
-def _began(job: Job, place: int, total: int) -> None:
-    print(f"run {place} of {total}: {job.name}", file=sys.stderr, flush=True)
+class _Looking:
+    """How far the audit is: one line on a terminal, rewritten; elsewhere one every ten seconds."""
+
+    def __init__(self) -> None:
+        self.live = sys.stderr.isatty()
+        self.last = time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int, seconds_left: float | None) -> None:
+        now = time.monotonic()
+        if now - self.last < (0.2 if self.live else 10):
+            return
+        self.last = now
+        text = f"looking at the pictures: {stage} {done:,}/{total:,}"
+        if seconds_left is not None:
+            text += f"  {wording.duration(seconds_left)} left"
+        ends = ("\r\x1b[K", "") if self.live else ("", "\n")
+        print(f"{ends[0]}{text}", end=ends[1], file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self.live:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ import numpy as np
 from kop_core.classes import CLASSES
 from kop_core.errors import KopError
 from kop_core.evaluation import published
+from kop_core.reproduction import look_up
 from kop_core.reproduction.results import Arm
 
 # Okabe and Ito's colours, told apart by the colour-blind too.
@@ -59,8 +60,11 @@ def _curves(
                 color="#444444",
                 fontsize=8,
             )
-        axes.set_title(arm.title)
+        if column == "accuracy":
+            _look_up_lines(axes, arm)
+        axes.set_title(arm.heading, fontsize=9)
         axes.set_xlabel("Epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.plot([], [], ":", color="#444444", label="training part")
         axes.plot([], [], "-", color="#444444", label="test part")
         axes.legend(frameon=False, fontsize=8, loc="best")
@@ -71,6 +75,17 @@ def _curves(
     else:
         panels[0].set_ylim(0, _top(arms))
     _save(figure, path)
+
+
+def _look_up_lines(axes: Any, arm: Arm) -> None:
+    """Draw what a look-up scores on the split of each run, in the colour of the run."""
+    beside = {one.run["name"]: one.look_up.value for one in look_up.beside(arm)}
+    for place, run in enumerate(arm.finished):
+        if run["name"] in beside:
+            colour = _COLOURS[place % len(_COLOURS)]
+            axes.axhline(beside[run["name"]], color=colour, linewidth=1, linestyle="-.")
+    if beside:
+        axes.plot([], [], "-.", color="#444444", linewidth=1, label="look-up, learns nothing")
 
 
 def _top(arms: Sequence[Arm]) -> float:
@@ -90,7 +105,7 @@ def confusion_matrices(arms: Sequence[Arm], path: Path) -> None:
     figure, panels = _figure(len(arms) + 1)
     low, high = _paper_cells()
     words = [[f"{a}" if a == b else f"{a}–{b}" for a, b in zip(*rows)] for rows in zip(low, high)]
-    _matrix(panels[0], (low + high) / 2, words, "paper (follows from its Table 2)")
+    _matrix(panels[0], (low + high) / 2, words, "paper, random split\n(follows from its Table 2)")
     for axes, arm in zip(panels[1:], arms):
         counts = arm.evaluation.confusion
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -99,7 +114,7 @@ def confusion_matrices(arms: Sequence[Arm], path: Path) -> None:
         ]
         runs = len(arm.finished)
         of = "1 run" if runs == 1 else f"{runs} runs together"
-        _matrix(axes, counts, words, f"{arm.title} ({of})")
+        _matrix(axes, counts, words, f"{arm.heading}\n({of})")
     _save(figure, path)
 
 

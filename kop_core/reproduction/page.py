@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kop_core import networks, wording
 from kop_core.classes import CLASSES
 from kop_core.errors import RunError
 from kop_core.evaluation import Estimate, published
-from kop_core.reproduction import figures, meaning, runs
+from kop_core.reproduction import figures, look_up, meaning, runs, settings, words
 from kop_core.reproduction.results import Arm, Results, read_all
+
+if TYPE_CHECKING:
+    from kop_core.datasets.audit import SplitExamined
 
 PAGE = "README.md"
 ACCURACY, LOSS, CONFUSION = "accuracy.svg", "loss.svg", "confusion.svg"
@@ -70,7 +73,7 @@ def _head(found: Sequence[Results]) -> Iterator[str]:
     for results in found:
         arms = [arm for arm in results.arms if arm.finished]
         figures_of = "; ".join(
-            f"{meaning.with_interval(arm.evaluation.metrics['accuracy'])}, {_badge(arm)}"
+            f"{words.with_interval(arm.evaluation.metrics['accuracy'])}, {arm.heading}"
             for arm in arms
         )
         yield f"- [{results.name}](#{_anchor(results.name)}): {figures_of or 'nothing yet'}. " + (
@@ -165,6 +168,7 @@ def _data_set(results: Results) -> Iterator[str]:
     yield ""
     yield _state(results)
     yield ""
+    yield from _the_data(results)
     arms = [arm for arm in results.arms if arm.finished]
     if arms:
         yield "### What it means"
@@ -174,8 +178,83 @@ def _data_set(results: Results) -> Iterator[str]:
         yield from _table_2(arms)
         yield from _table_3(results, arms)
         yield from _drawn(results, arms)
-        yield from _leakage(arms)
+        yield from _leakage(results, arms)
     yield from _settings(results)
+
+
+def _the_data(results: Results) -> Iterator[str]:
+    """Say what the audit found, beside what the data set says of itself."""
+    found = results.audit
+    if not (found or results.finished):
+        return
+    yield "### The data"
+    yield ""
+    said = list(_stated(results.data))
+    said += _audited(found) if found else [
+        "KOP's audit is not here: the pictures were not at hand when the results were collected."
+    ]  # fmt: skip
+    yield from (f"- {sentence}" for sentence in said)
+    yield ""
+    if found and found["shortcuts"]:
+        yield (
+            "How often one is right who has learned nothing of bone. By radiograph, what lies "
+            "above the largest class is a shortcut that a network can take too; what the random "
+            "split adds to it is recognition of copies."
+        )
+        yield ""
+        rows = [
+            (s["title"], _plain_cell(s["random"]), _plain_cell(s["by_radiograph"]),
+             f"{100 * s['majority']:.1f}")
+            for s in found["shortcuts"].values()
+        ]  # fmt: skip
+        head = ("looks only at", "random split, five folds, %", "by radiograph, five folds, %",
+                "largest class, %")  # fmt: skip
+        yield from _table(head, rows)
+
+
+def _stated(data: dict[str, Any]) -> Iterator[str]:
+    if data.get("classes"):
+        counts = ", ".join(f"{count:,} {name}" for name, count in data["classes"].items())
+        yield f"{data['files']:,} files: {counts}."
+    if not data.get("radiographs"):
+        return
+    if data.get("radiographs_from") == "audit":
+        yield "The data set does not say which files show the same radiograph: the audit does."
+    else:
+        yield (
+            f"As the data set says of itself, they show {data['radiographs']:,} radiographs, "
+            f"{data['conflicted_radiographs'] or 0:,} of them filed under more than one class. The "
+            "splits by radiograph go by that."
+        )
+
+
+def _audited(found: dict[str, Any]) -> Iterator[str]:
+    files = found["files"]
+    yield (
+        f"KOP's audit, which only looks at the pictures, sees {found['radiographs']:,} radiographs "
+        f"in {files:,} files. {found['copied_files']:,} files show a radiograph that another file "
+        "shows too."
+    )
+    if found["conflicted_radiographs"]:
+        yield (
+            f"Of these radiographs {found['conflicted_radiographs']:,} are filed under more than "
+            f"one class, in {found['conflicted_files']:,} files. Some of these labels must be "
+            "wrong, and no classifier can be right on all of them."
+        )
+    leaked = found["random_split_leakage"]
+    if leaked:
+        yield (
+            f"By a random split of the files {wording.percent(leaked['any'])} of the test images "
+            "have a picture of the same radiograph in training, "
+            f"{wording.percent(leaked['identical'])} a byte-identical one (mean of "
+            f"{len(leaked['seeds'])} splits)."
+        )
+    if found["unreadable"]:
+        yield f"{found['unreadable']:,} files could not be read, and the audit left them out."
+
+
+def _plain_cell(figure: dict[str, float | None] | None) -> str:
+    return _cell(None if figure is None else Estimate(**figure))
 
 
 def _cell(estimate: Estimate | None) -> str:
@@ -218,11 +297,7 @@ def _mean_and_range(arm: Arm) -> str:
 
 def _column(arm: Arm) -> str:
     """Return the head of a column: the split, its badge, and what the figures rest on."""
-    return f"{_badge(arm)}; {_runs(arm)}, {_rests_on(arm)}"
-
-
-def _badge(arm: Arm) -> str:
-    return f"{arm.badge}, {arm.folds} folds" if arm.folds else arm.badge
+    return f"{arm.heading}; {_runs(arm)}, {_rests_on(arm)}"
 
 
 def _runs(arm: Arm) -> str:
@@ -259,7 +334,7 @@ def _table_3(results: Results, arms: Sequence[Arm]) -> Iterator[str]:
         accuracy = _cell(arm.evaluation.metrics["accuracy"])
         title = networks.get(arm.finished[0]["config"]["network"]).title
         files = results.data["files"]
-        rows.append(("KOP, all runs", f"{files:,}", title, accuracy, _badge(arm)))
+        rows.append(("KOP, all runs", f"{files:,}", title, accuracy, arm.heading))
         for run, evaluation in zip(arm.finished, arm.evaluations):
             badge = wording.split_badge(run["split"])[0]
             cell = _cell(evaluation.metrics["accuracy"])
@@ -275,7 +350,10 @@ def _drawn(results: Results, arms: Sequence[Arm]) -> Iterator[str]:
     figures.confusion_matrices(arms, folder / CONFUSION)
     drawn = (
         ("Figure 7: accuracy by epoch", ACCURACY,
-         "Dotted: training part. Solid: test part. A colour for each run."),
+         "Dotted: training part. Solid: test part. Dash-dotted: what a look-up of the nearest "
+         "picture, which learns nothing, scores on the same test part. A colour for each run."
+         if any(look_up.beside(arm) for arm in arms)
+         else "Dotted: training part. Solid: test part. A colour for each run."),
         ("Figure 8: loss by epoch", LOSS,
          "Dotted: training part, with dropout at work. Solid: test part. A colour for each run."),
         ("Figure 9: confusion matrices", CONFUSION,
@@ -292,27 +370,66 @@ def _drawn(results: Results, arms: Sequence[Arm]) -> Iterator[str]:
         yield ""
 
 
-def _leakage(arms: Sequence[Arm]) -> Iterator[str]:
+def _leakage(results: Results, arms: Sequence[Arm]) -> Iterator[str]:
     yield "### What each split leaks"
     yield ""
-    yield "Test images that have a copy in the training part, by strength."
-    yield ""
+    listed = [(arm, run) for arm in arms for run in arm.finished]
+    seen = [arm.examined(run) for arm, run in listed]
+    by_patient = any(run["split"].get("same_patient") is not None for _, run in listed)
+    by_itself = results.data.get("radiographs_from") != "audit"
     rows = []
-    for arm in arms:
-        for run in arm.finished:
-            split = run["split"]
-            rows.append(
-                (
-                    run["name"],
-                    f"{split['training_files']:,}",
-                    f"{split['test_files']:,}",
-                    _share(split, "identical"),
-                    _share(split, "same_radiograph"),
-                    _share(split, "same_patient"),
-                )
-            )
-    head = ("run", "training files", "test files", "identical bytes", "same radiograph",
-            "same patient")  # fmt: skip
+    for (_, run), found in zip(listed, seen):
+        split = run["split"]
+        row = [run["name"], f"{split['training_files']:,}", f"{split['test_files']:,}"]
+        row.append(_share(split, "identical"))
+        if any(seen):
+            row += [_audit_share(found, "near"), _audit_share(found, "any")]
+        row.append(_share(split, "same_radiograph"))
+        rows.append(row + ([_share(split, "same_patient")] if by_patient else []))
+    head = ["run", "training files", "test files", "byte-identical"]
+    if any(seen):
+        head += [
+            "near-identical or closer, as the audit sees it",
+            "any picture of the radiograph, as the audit sees it",
+        ]
+    head.append(
+        "same radiograph, as the data set says"
+        if by_itself
+        else "same radiograph, as the run took it"
+    )
+    yield (
+        "Test images that have a copy in the training part, by strength. Each column of the "
+        "audit counts the closer copies too."
+        if any(seen)
+        else "Test images that have a copy in the training part, by strength."
+    )
+    yield ""
+    yield from _table(head + (["same patient"] if by_patient else []), rows)
+    yield from _beside_look_up(arms)
+
+
+def _audit_share(found: SplitExamined | None, strength: str) -> str:
+    if found is None:
+        return "not known"
+    count, tested = getattr(found.leakage, strength), found.leakage.test_files
+    return f"{count:,} ({wording.percent(count / tested if tested else None)})"
+
+
+def _beside_look_up(arms: Sequence[Arm]) -> Iterator[str]:
+    rows = [
+        (one.run["name"], _cell(one.network), _cell(one.look_up),
+         wording.split_badge(one.run["split"])[0])
+        for arm in arms
+        for one in look_up.beside(arm)
+    ]  # fmt: skip
+    if not rows:
+        return
+    yield (
+        "The look-up learns nothing: it gives each test image the class of the training picture "
+        "most like it. Both columns are measured on the test part of the same run."
+    )
+    yield ""
+    head = ("run", "network, accuracy in %", "look-up of the nearest picture, %", "split")
     yield from _table(head, rows)
 
 
@@ -363,6 +480,9 @@ def _settings(results: Results) -> Iterator[str]:
     yield "### Settings"
     yield ""
     yield from _table(("setting", "paper", "ours"), [row for row in rows if row[2]])
+    if settings.are_the_papers(config):
+        yield settings.HOW_FOUND
+        yield ""
 
 
 def _test_share(results: Results) -> str:

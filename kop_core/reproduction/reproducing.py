@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kop_core.datasets import scan
+from kop_core.datasets import DataSet, scan
 from kop_core.errors import RunError
 from kop_core.reproduction import page, results, runs
 from kop_core.reproduction.settings import Job
 from kop_core.training import Progress, resume, train
 from kop_core.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from kop_core.datasets.audit.engine import Progress as Looking
 
 Began = Callable[[Job, int, int], None]
 
@@ -22,6 +26,7 @@ def reproduce(
     runs_folder: str | Path,
     began: Began | None = None,
     report: Callable[[Progress], None] | None = None,
+    looking: Looking | None = None,
 ) -> Path:
     """Train and evaluate every job on a data set, and write the page after each.
 
@@ -35,6 +40,7 @@ def reproduce(
         runs_folder: holds a folder for the data set with a run folder for each job.
         began: called with a job, its place from 1, and how many there are.
         report: called as a run goes on.
+        looking: called as the audit looks at the pictures, which comes first.
 
     Returns:
         The page.
@@ -50,7 +56,7 @@ def reproduce(
         run = RunFolder(folder / job.name)
         if runs.state(run) != runs.MISSING:
             runs.check(run, job, fingerprint)
-    written = _collect(name, folder, jobs, Path(out), fingerprint)
+    written = _collect(name, folder, jobs, Path(out), data, looking)
     for place, job in enumerate(jobs, start=1):
         run = RunFolder(folder / job.name)
         if runs.state(run) == runs.FINISHED:
@@ -58,7 +64,7 @@ def reproduce(
         if began:
             began(job, place, len(jobs))
         _go(run, job, data_folder, report)
-        written = _collect(name, folder, jobs, Path(out), fingerprint)
+        written = _collect(name, folder, jobs, Path(out), data, looking)
     return written
 
 
@@ -75,8 +81,15 @@ def _go(
     keras.utils.clear_session()  # the next run is another network
 
 
-def _collect(name: str, folder: Path, jobs: Sequence[Job], out: Path, fingerprint: str) -> Path:
-    results.collect(name, folder, jobs, out, fingerprint)
+def _collect(
+    name: str,
+    folder: Path,
+    jobs: Sequence[Job],
+    out: Path,
+    data: DataSet | None,
+    looking: Looking | None,
+) -> Path:
+    results.collect(name, folder, jobs, out, data, looking)
     return page.write(out)
 
 
@@ -85,6 +98,7 @@ def rebuild(
     data_folder: str | Path | None = None,
     jobs: Sequence[Job] = (),
     runs_folder: str | Path | None = None,
+    looking: Looking | None = None,
 ) -> Path:
     """Write the page anew without training.
 
@@ -94,6 +108,7 @@ def rebuild(
             any more, only its name counts then.
         jobs: what is wanted of it.
         runs_folder: where its runs are.
+        looking: called as the audit looks at the pictures, if they are there.
 
     Returns:
         The page.
@@ -109,5 +124,5 @@ def rebuild(
         known = (Path(out) / name / results.RESULTS).is_file()
         if not folder.is_dir() and not known:
             raise RunError(f"There are no runs of {name} in {runs_folder}. Train them first.")
-        results.collect(name, folder, jobs, Path(out), data.fingerprint if data else None)
+        return _collect(name, folder, jobs, Path(out), data, looking)
     return page.write(Path(out))

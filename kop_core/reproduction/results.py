@@ -12,14 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kop_core import wording
 from kop_core.errors import RunError
 from kop_core.evaluation import Evaluation, Predictions, evaluate
-from kop_core.reproduction import runs
+from kop_core.reproduction import examining, runs
 from kop_core.reproduction.settings import Job
 from kop_core.training.run_folder import RunFolder, write_json
+
+if TYPE_CHECKING:
+    from kop_core.datasets import DataSet
+    from kop_core.datasets.audit import SplitExamined
+    from kop_core.datasets.audit.engine import Progress
 
 RESULTS = "results.json"
 _FORMAT = 1
@@ -32,18 +37,23 @@ def collect(
     runs_folder: Path,
     jobs: Sequence[Job],
     out: Path,
-    fingerprint: str | None = None,
+    source: DataSet | None = None,
+    looking: Progress | None = None,
 ) -> Path:
     """Copy what is finished into the page's folder, and note what is not.
 
-    Runs that were collected before stay, though their folders may be gone.
+    Runs that were collected before stay, though their folders may be gone. If the pictures
+    are at hand, what the audit finds in them and in the split of each finished run is noted
+    too; if not, what was noted before stays.
 
     Args:
         name: of the data set.
         runs_folder: with a folder for each job that has begun.
         jobs: what is wanted.
         out: folder of the page.
-        fingerprint: of the data, if it is known.
+        source: the data set, if it is at hand.
+        looking: called as the audit looks at pictures, see
+            :func:`kop_core.datasets.audit.audit`.
 
     Returns:
         The data set's ``results.json``.
@@ -55,17 +65,23 @@ def collect(
     folder = out / name
     before = read(folder) if (folder / RESULTS).is_file() else None
     kept = {run["name"]: run for run in (before.record["runs"] if before else ())}
-    fingerprint = fingerprint or (before.record["data"]["fingerprint"] if before else None)
+    stored_data = before.record["data"] if before else {}
+    fingerprint = source.fingerprint if source else stored_data.get("fingerprint")
+    tables = []
     for job in jobs:
         run = RunFolder(runs_folder / job.name)
         found = _entry(run, job, fingerprint)
         fingerprint = found.pop("fingerprint", fingerprint)
-        stored = kept.get(job.name, {}).get("state") == runs.FINISHED
-        if stored and found["state"] != runs.FINISHED:
-            _check_stored(kept[job.name], job, before)
+        stored = kept.get(job.name, {})
+        finished = found["state"] == runs.FINISHED
+        if not finished and stored.get("state") == runs.FINISHED:
+            _check_stored(stored, job, before)
             continue
+        if "examined" in stored:
+            found["examined"] = stored["examined"]
         kept[job.name] = found
-        if found["state"] == runs.FINISHED:
+        if finished:
+            tables.append((found, run.split))
             target = folder / job.name
             target.mkdir(parents=True, exist_ok=True)
             for path in (run.history, run.predictions):
@@ -74,15 +90,37 @@ def collect(
     data = next((e.pop("data") for e in entries if e.get("data")), None)
     for entry in entries:
         entry.pop("data", None)
-    if before and before.record["data"]["fingerprint"] not in (None, fingerprint):
+    if stored_data.get("fingerprint") not in (None, fingerprint):
         raise RunError(
             f"{folder} holds the results of other pictures (another fingerprint). Name another "
             "folder with --out, or take that one away."
         )
-    data = data or (before.record["data"] if before else {"fingerprint": fingerprint})
+    record = {
+        "format": _FORMAT,
+        "name": name,
+        "data": data or stored_data or {"fingerprint": fingerprint},
+        "audit": before.record.get("audit") if before else None,
+        "runs": entries,
+    }
+    if source:
+        record["audit"] = examining.of_data(source, looking)
+        _examine(source, tables, looking)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / RESULTS, {"format": _FORMAT, "name": name, "data": data, "runs": entries})
+    write_json(folder / RESULTS, record)
     return folder / RESULTS
+
+
+def _examine(
+    source: DataSet, tables: Sequence[tuple[dict[str, Any], Path]], looking: Progress | None
+) -> None:
+    """Note in the entry of each run, beside the table of its split, what that split leaks."""
+    for place, (entry, table) in enumerate(tables, start=1):
+        if looking:
+            looking("split", place, len(tables), None)
+        if table.is_file():
+            entry["examined"] = examining.of_run(
+                source, table, entry["config"], entry.get("examined")
+            )
 
 
 def _entry(run: RunFolder, job: Job, fingerprint: str | None) -> dict[str, Any]:
@@ -135,6 +173,9 @@ def read(folder: Path) -> Results:
             entry.keys() >= _ENTRY and entry["config"].keys() >= _CONFIG for entry in record["runs"]
         ):
             raise ValueError("an entry of a run is incomplete")
+        for entry in record["runs"]:
+            if "examined" in entry:
+                examining.read(entry["examined"])
         return Results(folder, {**record, "name": str(record["name"]), "data": record["data"]})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read ({error!r}). Take it away and build it anew.") from (
@@ -168,6 +209,11 @@ class Results:
     def data(self) -> dict[str, Any]:
         """Facts of the data set, as on the card of a run; empty until one has finished."""
         return self.record["data"]
+
+    @property
+    def audit(self) -> dict[str, Any] | None:
+        """What the audit found, see :func:`examining.of_data`; ``None`` if there was none."""
+        return self.record.get("audit")
 
     @property
     def finished(self) -> list[dict[str, Any]]:
@@ -212,6 +258,11 @@ class Arm:
         """Runs that have finished."""
         return tuple(r for r in self.runs if r["state"] == runs.FINISHED)
 
+    @property
+    def heading(self) -> str:
+        """What a figure of all its runs is headed: the badge, and the folds if there are any."""
+        return f"{self.badge}, {self.folds} folds" if self.folds else self.badge
+
     def run_title(self, run: dict[str, Any]) -> str:
         """Return what tells a run from the others of this kind."""
         config = run["config"]
@@ -224,6 +275,10 @@ class Arm:
     def predictions(self, run: dict[str, Any]) -> Predictions:
         """Return what a finished run said of its test part."""
         return Predictions.read(self.folder / run["name"] / "predictions.csv")
+
+    def examined(self, run: dict[str, Any]) -> SplitExamined | None:
+        """Return what the audit says of the split of a run, if it was asked."""
+        return examining.read(run["examined"]) if "examined" in run else None
 
     @cached_property
     def pooled(self) -> Predictions:

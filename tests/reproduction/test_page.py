@@ -8,6 +8,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from kop_core import wording
+from kop_core.datasets import scan
+from kop_core.datasets.audit import audit
 from kop_core.evaluation import Predictions, evaluate, published
 from kop_core.reproduction import page, results
 
@@ -101,13 +104,44 @@ def test_table_3_keeps_the_literature_apart(text, found):
 
 def test_leakage_of_each_split(text, found):
     table = rows(text, "### What each split leaks")
-    assert [row[0] for row in table[2:]] == [r["name"] for r in found.finished]
-    for row, run in zip(table[2:], found.finished):
-        split = run["split"]
+    finished = [run for arm in found.arms for run in arm.finished]
+    assert [row[0] for row in table[2:]] == [r["name"] for r in finished]
+    assert "audit" in table[0][4] and "audit" in table[0][5] and "data set says" in table[0][6]
+    for row, run in zip(table[2:], finished):
+        split, seen = run["split"], run["examined"]["leakage"]
         assert row[1:3] == [str(split["training_files"]), str(split["test_files"])]
-        assert row[4].startswith(f"{split['same_radiograph']} (")
-        assert row[5] == "not known"
-    assert [row[4] for row in table[4:]] == ["0 (0 %)"] * 2
+        assert row[3].startswith(f"{seen['identical']} (")  # the audit and the split agree
+        assert row[4].startswith(f"{seen['near']} (") and row[5].startswith(f"{seen['any']} (")
+        assert row[6].startswith(f"{split['same_radiograph']} (")
+    assert [row[6] for row in table[4:]] == ["0 (0 %)"] * 2
+
+
+def test_the_look_up_beside_the_network(text, found):
+    table = rows(text.split("The look-up learns nothing", 1)[1], "same run.")
+    assert [row[0] for row in table[2:]] == ["random-1", "random-2", "radiograph-1", "radiograph-2"]
+    runs = {run["name"]: run for run in found.finished}
+    accuracies = [e.metrics["accuracy"] for arm in found.arms for e in arm.evaluations]
+    for row, accuracy in zip(table[2:], accuracies):
+        look_up = runs[row[0]]["examined"]["look_up"]
+        for cell, given in ((row[1], accuracy.get_config()), (row[2], look_up)):
+            figures = (100 * given[k] for k in ("value", "low", "high"))
+            assert cell == "{:.1f} ({:.1f}–{:.1f})".format(*figures)
+        assert row[3] == wording.split_badge(runs[row[0]]["split"])[0]
+
+
+def test_the_data_as_the_audit_sees_it(text, whole, found):
+    report = audit(scan(whole.data))
+    below = text.split("### The data", 1)[1].split("###", 1)[0]
+    assert f"sees {len(report.groups())} radiographs in 36 files" in below
+    assert "36 files: 12 healthy, 12 osteopenia, 12 osteoporosis." in below
+    assert "they show 18 radiographs, 2 of them filed under more than one class" in below
+    table = rows(below, "bone")
+    assert [row[0] for row in table[2:]] == [s.title for s in report.shortcuts]
+    for row, shortcut in zip(table[2:], report.shortcuts):
+        assert row[1].startswith(f"{100 * shortcut.random.value:.1f} (")
+        assert row[2].startswith(f"{100 * shortcut.by_radiograph.value:.1f} (")
+        assert row[3] == "33.3"
+    assert not re.search(r"Normal \d", (whole.out / "knees" / "results.json").read_text())
 
 
 def test_settings_are_those_of_the_runs(text):
@@ -116,6 +150,7 @@ def test_settings_are_those_of_the_runs(text):
     assert table["learning rate"] == ["not stated", "0.02, falls to zero as a cosine"]
     assert table["epochs"] == ["30", "2"]
     assert table["dropout"] == ["not stated", "0.3"]
+    assert "What the paper does not state was found by trying" not in text  # not these
     assert "rotation 2" in table["augmentation"][1] and "mirror" in table["augmentation"][1]
 
 
@@ -125,7 +160,8 @@ def test_figures_are_drawings_with_what_they_show(whole, found):
         words = " ".join(t.strip() for t in ElementTree.parse(path).getroot().itertext())
         assert "by radiograph" in words and "random split" in words, name
         assert path.stat().st_size < 200_000
-    assert "seed 2" in (whole.out / "knees" / "accuracy.svg").read_text()
+    drawn = (whole.out / "knees" / "accuracy.svg").read_text()
+    assert "seed 2" in drawn and "look-up, learns nothing" in drawn
     matrix = (whole.out / "knees" / "confusion.svg").read_text()
     assert "4–10" in matrix and ">149<" in matrix
     for arm in found.arms:

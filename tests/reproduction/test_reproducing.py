@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
+from kop_core.datasets import scan
+from kop_core.datasets.audit import audit, examine_split
 from kop_core.errors import KopError, ModelError, RunError
-from kop_core.reproduction import PAPER_SETTINGS, page, plan, rebuild, reproduce, results
+from kop_core.reproduction import (
+    PAPER_SETTINGS,
+    page,
+    plan,
+    rebuild,
+    reproduce,
+    results,
+    settings,
+)
 from kop_core.training import Progress, TrainingConfig, train
 from kop_core.training.run_folder import RunFolder, write_json
 from tests.reproduction.conftest import TINY
@@ -49,12 +60,15 @@ def test_the_papers_settings():
 
 def test_a_job_for_each_split():
     names = [job.name for job in plan(TINY, (1, 2))]
-    assert names == ["random-1", "random-2", "radiograph-1", "radiograph-2"]
+    # in turn: a reproduction that is stopped has both kinds of split
+    assert names == ["random-1", "radiograph-1", "random-2", "radiograph-2"]
     assert [j.config.split for j in plan(TINY, (7,))] == ["random", "radiograph"]
     assert all(j.config.seed == 7 for j in plan(TINY, (7,)))
     folds = plan(TINY, (3, 4), folds=3)
-    assert [j.name for j in folds[2:]] == [f"radiograph-3-fold-{i}-of-3" for i in (1, 2, 3)]
-    assert [(j.config.fold, j.config.folds, j.config.seed) for j in folds[2:]] == [
+    grouped = [j for j in folds if j.config.split == "radiograph"]
+    assert [j.name for j in grouped] == [f"radiograph-3-fold-{i}-of-3" for i in (1, 2, 3)]
+    assert [folds.index(j) for j in grouped] == [1, 3, 4]
+    assert [(j.config.fold, j.config.folds, j.config.seed) for j in grouped] == [
         (1, 3, 3), (2, 3, 3), (3, 3, 3),
     ]  # fmt: skip
 
@@ -146,7 +160,8 @@ def test_runs_of_the_first_kop_are_accepted(copy):
     begun = []
     again(copy, began=lambda *said: begun.append(said))
     assert begun == []
-    assert "not known" in (copy.out / page.PAGE).read_text()  # patients
+    table = (copy.out / page.PAGE).read_text().split("### What each split leaks")[1]
+    assert "| random-1 | 25 | 11 |" in table
 
 
 def test_runs_with_other_settings_are_refused(copy):
@@ -203,6 +218,102 @@ def test_the_page_follows_from_the_collected_files_alone(copy):
     assert (copy.out / page.PAGE).read_text() == text
 
 
+def test_a_page_of_a_half_finished_reproduction(copy):
+    for name in ("random-2", "radiograph-2"):
+        shutil.rmtree(copy.runs / "knees" / name)
+    shutil.rmtree(copy.out)
+    rebuild(copy.out, copy.data, copy.jobs, copy.runs)
+    text = (copy.out / page.PAGE).read_text()
+    assert "**2 of 4 runs done**: random-2 has not begun, radiograph-2 has not begun." in text
+    assert "1 of 2 runs" in text and "with the same network and the same settings" in text
+    assert "| random-1 |" in text and "| random-2 |" not in text
+    assert "look-up of the nearest picture" in text and "for seed 1" not in text
+    # one side alone makes a page too
+    shutil.rmtree(copy.runs / "knees" / "random-1")
+    shutil.rmtree(copy.out)
+    rebuild(copy.out, copy.data, copy.jobs, copy.runs)
+    text = (copy.out / page.PAGE).read_text()
+    assert "**1 of 4 runs done**" in text and "By the paper's protocol" not in text
+
+
+# The audit.
+
+
+def stored(given) -> dict:
+    return json.loads((given.out / "knees" / results.RESULTS).read_text())
+
+
+def test_the_audit_is_stored(whole):
+    found = stored(whole)
+    report = audit(scan(whole.data))
+    assert found["audit"]["files"] == 36
+    assert found["audit"]["radiographs"] == len(report.groups())
+    assert found["audit"]["conflicted_radiographs"] == len(report.conflicted())
+    assert found["audit"]["random_split_leakage"] == report.random_split_leakage()
+    assert set(found["audit"]["shortcuts"]) == {"file_facts", "nearest_picture"}
+    for entry in found["runs"]:
+        with (whole.runs / "knees" / entry["name"] / "split.csv").open() as stream:
+            parts = {row["file"]: row["part"] for row in csv.DictReader(stream)}
+        training, test = ([f for f in parts if parts[f] == p] for p in ("training", "test"))
+        config = entry["config"]
+        again = examine_split(scan(whole.data), training, test, config["split"], config["seed"])
+        assert entry["examined"]["leakage"] == asdict(again.leakage)
+        assert entry["examined"]["look_up"] == again.look_up.get_config()
+        assert entry["examined"]["leakage"]["test_files"] == entry["split"]["test_files"]
+
+
+def test_what_was_stored_stays_when_the_data_have_gone(copy):
+    before = stored(copy)
+    shutil.rmtree(copy.data)
+    rebuild(copy.out, copy.data, copy.jobs, copy.runs)
+    assert stored(copy) == before
+
+
+def test_a_split_is_examined_once(copy, monkeypatch):
+    from kop_core.reproduction import examining
+
+    asked = []
+
+    def counting(*given):
+        asked.append(given)
+        return examine_split(*given)
+
+    monkeypatch.setattr(examining, "examine_split", counting)
+    before = stored(copy)
+    rebuild(copy.out, copy.data, copy.jobs, copy.runs)
+    assert (asked, stored(copy)) == ([], before)
+    monkeypatch.setattr(examining, "VERSION", "another")
+    rebuild(copy.out, copy.data, copy.jobs, copy.runs)
+    assert len(asked) == 4
+    assert stored(copy)["runs"][0]["examined"]["audit_version"] == "another"
+
+
+def test_results_from_before_the_audit_make_a_page(copy):
+    path = copy.out / "knees" / results.RESULTS
+    old = stored(copy)
+    del old["audit"]
+    for entry in old["runs"]:
+        del entry["examined"]
+    write_json(path, old)
+    text = rebuild(copy.out).read_text()
+    assert "KOP's audit is not here" in text and "look-up" not in text
+    assert "look-up" not in (copy.out / "knees" / "accuracy.svg").read_text()
+    assert "| random-1 | 25 | 11 |" in text.split("### What each split leaks")[1]
+    rebuild(copy.out, copy.data, copy.jobs, copy.runs)  # with the data it is made good
+    assert "KOP's audit, which only looks" in (copy.out / page.PAGE).read_text()
+    damaged = stored(copy)
+    damaged["runs"][0]["examined"] = {"look_up": 1}
+    write_json(path, damaged)
+    with pytest.raises(RunError, match="cannot be read"):
+        rebuild(copy.out)
+
+
+def test_how_far_the_audit_is_can_be_followed(copy, tmp_path):
+    told = []
+    rebuild(tmp_path / "new", copy.data, copy.jobs, copy.runs, lambda *said: told.append(said))
+    assert ("split", 4, 4, None) in told and any(stage == "measuring" for stage, *_ in told)
+
+
 def test_runs_that_have_not_begun_are_said(copy):
     jobs = plan(TINY, (1, 2, 3))
     rebuild(copy.out, copy.data, jobs, copy.runs)
@@ -225,7 +336,9 @@ def test_a_page_of_nothing_but_a_begun_run(copy, tmp_path):
     out = tmp_path / "page of nothing"
     rebuild(out, copy.data, copy.jobs, folder)
     text = (out / page.PAGE).read_text()
-    assert "**0 of 4 runs done**: random-1 is at 1 of 2 epochs, random-2 has not begun" in text
+    assert "**0 of 4 runs done**: random-1 is at 1 of 2 epochs, radiograph-1 has not" in text
+    below = text.split("### The data")[1].split("###")[0]
+    assert "KOP's audit, which only looks at the pictures, sees" in below
     assert "Table 2" not in text.split("## knees")[1]
 
 
@@ -263,9 +376,18 @@ def test_folds(copy):
     reproduce(copy.data, jobs, copy.out, copy.runs)
     found = results.read(copy.out / "knees")
     random, plain, folds = found.arms
+    assert all(folds.examined(run).leakage.test_files for run in folds.finished)
     assert (random.title, plain.title) == ("random split", "by radiograph")
     assert folds.title == "by radiograph, 2 folds"
     # every file is tested once, over the folds
     assert len(folds.pooled.files) == 36 == len({f[2:] for f in folds.pooled.files})
     text = (copy.out / page.PAGE).read_text()
     assert "by radiograph, 2 folds" in text and "fold 2 of 2" in text
+
+
+def test_the_papers_settings_say_how_they_were_found():
+    config = plan(PAPER_SETTINGS, (1,))[0].config.get_config()
+    assert settings.are_the_papers(config)
+    assert settings.are_the_papers({**config, "seed": 9, "epochs": 3, "split": "radiograph"})
+    assert not settings.are_the_papers({**config, "learning_rate": 0.5})
+    assert not settings.are_the_papers({**config, "options": {}})
