@@ -64,7 +64,7 @@ def test_from_a_folder_to_what_is_in_it(page, knees):
     expect(page.get_by_text("1 file could not be read and was left out.")).to_be_visible()
     look_at(page, "Copies")
     expect(page.get_by_text("4 of 17 files show a radiograph")).to_be_visible()
-    assert page.locator(".kop-pictures img").count() == 4
+    expect(page.locator(".kop-pictures img")).to_have_count(4)
     look_at(page, "Conflicts")
     expect(page.locator(".kop-class")).to_have_text(["Healthy", "Osteopenia"])
     for picture in page.locator(".kop-pictures img").all():
