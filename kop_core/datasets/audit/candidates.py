@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
-from kop_core.datasets.audit.signature import Signature, mirrored_descriptors
+from kop_core.datasets.audit.signature import Signature, mirrored_descriptors, principal_axes
 
 _AXES = 24
 _WHOLE_NEIGHBOURS = 8
@@ -44,8 +44,7 @@ def whole_pairs(signatures: Sequence[Signature]) -> list[tuple[int, int, bool, f
     if len(textured) < 2:
         return []
     whole = whole[textured]
-    sample = whole[np.random.default_rng(0).permutation(len(whole))[:1000]]
-    axes = np.linalg.svd(sample - sample.mean(axis=0), full_matrices=False)[2][:_AXES]
+    axes = principal_axes(whole, _AXES)
     tree = cKDTree(whole @ axes.T)
     turned = whole.reshape(-1, *shape)[:, :, ::-1].reshape(len(whole), -1)
     found = {}

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from kop_core.datasets.audit.report import FileFacts, Shortcut
+from kop_core.datasets.audit.signature import principal_axes
 from kop_core.evaluation import Estimate
 from kop_core.evaluation.intervals import ratios
 
@@ -148,7 +149,4 @@ def _by_look_up(hashes: Sequence[np.ndarray], true: np.ndarray) -> Answer:
 def _shortened(hashes: Sequence[np.ndarray]) -> np.ndarray:
     """Return small pictures by their first principal axes, shape (files, axes)."""
     flat = np.stack([np.asarray(h, np.float32).ravel() for h in hashes])
-    flat -= flat.mean(axis=0)
-    sample = flat[np.random.default_rng(0).permutation(len(flat))[:1000]]
-    axes = np.linalg.svd(sample, full_matrices=False)[2][:_AXES]
-    return flat @ axes.T
+    return flat @ principal_axes(flat, _AXES).T

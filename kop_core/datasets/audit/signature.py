@@ -110,3 +110,21 @@ def _points(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     points = [(p.pt[0] / factor, p.pt[1] / factor, p.angle) for p in found]
     descriptors = descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)
     return np.array(points, np.float32), np.sqrt(descriptors).astype(np.float16)
+
+
+def principal_axes(vectors: np.ndarray, count: int) -> np.ndarray:
+    """Return the axes along which vectors differ most, from at most a thousand of them.
+
+    Args:
+        vectors: float32, shape (n, values), at least two.
+        count: axes wanted.
+
+    Returns:
+        Orthonormal rows, float32, shape (at most ``count``, values).
+    """
+    from sklearn.decomposition import PCA
+
+    sample = vectors[np.random.default_rng(0).permutation(len(vectors))[:1000]]
+    analysis = PCA(min(count, *sample.shape), svd_solver="randomized", random_state=0)
+    with np.errstate(invalid="ignore", divide="ignore"):  # vectors that are all the same
+        return analysis.fit(sample).components_
