@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -109,7 +110,7 @@ def with_radiographs(data: DataSet, progress: Callable[[int, int], None] | None 
     found = _compare(data, _Telling(told, time.monotonic()), True)
     groups, first = Groups(len(data.items)), {}
     for place, item in enumerate(data.items):
-        keys = [("bytes", found.group(item.sha256))]
+        keys = [("bytes", found.stands_for.get(item.sha256, item.sha256))]
         if item.radiograph:
             keys.append(("given", item.radiograph))
         for key in keys:
@@ -184,11 +185,9 @@ class _Found:
     matches: list[tuple[str, str, str, bool, float]]
     unreadable: dict[str, str]
 
-    def group(self, sha256: str) -> str:
-        """Return one digest that stands for the radiograph."""
-        return self._stands_for().get(sha256, sha256)
-
-    def _stands_for(self) -> dict[str, str]:
+    @cached_property
+    def stands_for(self) -> dict[str, str]:
+        """One digest for each radiograph, by the digest of every readable file."""
         order = list(self.looks)
         place = {sha: i for i, sha in enumerate(order)}
         groups = Groups(len(order))
@@ -333,9 +332,8 @@ def _names(groups: Sequence) -> list[str]:
 
 def _facts(data: DataSet, found: _Found) -> tuple[list[FileFacts], dict[str, int]]:
     """Return the readable files, and the first place of each digest."""
-    stands_for = found._stands_for()
     readable = [item for item in data.items if item.sha256 in found.looks]
-    names = _names([stands_for[item.sha256] for item in readable])
+    names = _names([found.stands_for[item.sha256] for item in readable])
     files, first = [], {}
     for place, (item, name) in enumerate(zip(readable, names)):
         first.setdefault(item.sha256, place)
