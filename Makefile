@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Each worker holds a TensorFlow and may start a browser: some 2 GB.
+WORKERS ?= 2
 
 .PHONY: app test lint clean
 
@@ -10,7 +12,7 @@ app: $(VENV)/app.ready
 	$(BIN)/streamlit run app.py
 
 test: $(VENV)/dev.ready lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/dev.ready
 	$(BIN)/ruff check .

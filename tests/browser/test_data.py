@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -81,7 +82,8 @@ def test_a_radiograph_has_an_address_of_its_own(page, knees):
     page.get_by_role("button", name="See all 2").click()
     expect(page.get_by_role("button", name="Back to all")).to_be_visible()
     settled(page)
-    assert "group=" in page.url and "view=conflicts" in page.url
+    expect(page).to_have_url(re.compile("view=conflicts"))
+    expect(page).to_have_url(re.compile("group="))
     colleague = page.context.new_page()
     colleague.goto(page.url)
     expect(colleague.get_by_role("button", name="Back to all")).to_be_visible()
