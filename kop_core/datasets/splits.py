@@ -9,6 +9,7 @@ neither, and is here because the literature measures so.
 from __future__ import annotations
 
 import csv
+import io
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -74,19 +75,22 @@ class Split:
             **leakage(self),
         }
 
-    def write(self, path: Path) -> None:
-        """Write it as a CSV with the columns ``file,part,true,radiograph,sha256,patient``.
+    def to_csv(self) -> str:
+        """Return it as a CSV table with the columns ``file,part,true,radiograph,sha256,patient``.
 
         ``part`` is ``training``, ``test`` or ``left out``.
         """
         parts = (("training", self.training), ("test", self.test), ("left out", self.left_out))
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            rows = csv.writer(stream)
-            rows.writerow(_COLUMNS)
-            for part, items in parts:
-                rows.writerows(
-                    (i.file, part, i.true, i.radiograph, i.sha256, i.patient) for i in items
-                )
+        stream = io.StringIO(newline="")
+        rows = csv.writer(stream)
+        rows.writerow(_COLUMNS)
+        for part, items in parts:
+            rows.writerows((i.file, part, i.true, i.radiograph, i.sha256, i.patient) for i in items)
+        return stream.getvalue()
+
+    def write(self, path: Path) -> None:
+        """Write the table of :meth:`to_csv` to a file."""
+        path.write_bytes(self.to_csv().encode())
 
     @classmethod
     def read(

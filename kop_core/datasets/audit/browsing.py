@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import csv
 import io
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -174,10 +173,7 @@ def split_csv(
             f"({', '.join(name or 'no class' for name in foreign[:5])})."
         )
     split = make_split(with_groups(data, report), "radiograph", test_share, seed, conflicts)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "split.csv"
-        split.write(path)
-        return path.read_text(encoding="utf-8")
+    return split.to_csv()
 
 
 def groups_csv(report: AuditReport) -> str:
