@@ -1,0 +1,172 @@
+"""Two models on one test part: when they can be compared, and the interval of the difference."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from kop_core import model_store
+from kop_core.errors import DataSetError
+from kop_core.evaluation import Predictions, evaluate
+from kop_core.evaluation.comparison import (
+    paired_difference,
+    paired_differences,
+    read_predictions,
+    same_test_part,
+)
+from tests.evaluation.simulated import skilled, softmax, table
+
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_roc_auc")
+
+
+def two(seed=0, radiographs=60, of_a=1.5, of_b=1.5, shared=1.0) -> tuple[Predictions, Predictions]:
+    """Return two models on the same images; ``shared`` is how much what is hard is so for both."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(radiographs), 2)
+    true = rng.integers(0, 3, radiographs)[group]
+    common = rng.normal(0, shared, (radiographs, 3))[group]
+    tables = [
+        table(true, softmax(common + rng.normal(0, 0.5, (len(group), 3)) + s * np.eye(3)[true]),
+              group)
+        for s in (of_a, of_b)
+    ]  # fmt: skip
+    return tables[0], tables[1]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_value_is_the_difference_of_the_figures(metric):
+    a, b = two(of_a=2.0)
+    found = paired_difference(a, b, metric)
+    of_a, of_b = (evaluate(p, draws=10).metrics[metric].value for p in (a, b))
+    assert found.value == pytest.approx(of_a - of_b)
+    assert found.low < found.value < found.high
+
+
+def test_it_turns_with_the_order_of_the_models_not_of_the_rows():
+    a, b = two()
+    there, back = paired_difference(a, b, "accuracy"), paired_difference(b, a, "accuracy")
+    assert (back.value, back.low, back.high) == pytest.approx(
+        (-there.value, -there.high, -there.low)
+    )
+    places = np.random.default_rng(3).permutation(len(b.files))
+    mixed = Predictions(
+        tuple(b.files[i] for i in places),
+        tuple(b.radiographs[i] for i in places),
+        b.true[places],
+        b.probabilities[places],
+    )
+    assert paired_difference(a, mixed, "accuracy") == there
+
+
+def test_pairing_narrows_the_interval_where_both_find_the_same_images_hard():
+    a, b = two(shared=3.0)
+    found = paired_difference(a, b, "accuracy")
+    apart = [evaluate(p).metrics["accuracy"] for p in (a, b)]
+    unpaired = np.hypot(*(e.high - e.low for e in apart))
+    assert found.high - found.low < 0.8 * unpaired
+
+
+def test_copies_are_no_evidence_of_their_own():
+    a, b = two(radiographs=40)
+    files_apart = [
+        Predictions(p.files, ("",) * len(p.files), p.true, p.probabilities) for p in (a, b)
+    ]
+    # What is right or wrong is nearly the same for the two files of a radiograph.
+    whole, apart = paired_difference(a, b, "accuracy"), paired_difference(*files_apart, "accuracy")
+    assert whole.value == apart.value
+    assert whole.high - whole.low != apart.high - apart.low
+    # Radiographs that only one of the tables names are used for both.
+    assert paired_difference(files_apart[0], b, "accuracy") == whole
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says():
+    held = 0
+    for seed in range(120):
+        found = paired_difference(*two(seed), "accuracy", draws=300)
+        held += found.low <= 0 <= found.high  # the two are equally skilled
+    assert held >= 108  # 95 % of 120 is 114
+
+
+def test_the_same_predictions_are_not_certainly_the_same():
+    a, _ = two(radiographs=30)
+    found = paired_difference(a, a, "accuracy")
+    assert found.value == 0
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 30)) and found.low == -found.high
+
+
+def test_several_at_once_are_the_same_as_one_by_one():
+    a, b = two()
+    found = paired_differences(a, b, METRICS, draws=200)
+    assert found == {m: paired_difference(a, b, m, draws=200) for m in METRICS}
+
+
+def test_a_figure_that_is_not_defined_has_no_difference():
+    one_class = table([0, 0, 0], [[0.9, 0.1, 0], [0.2, 0.8, 0], [0.6, 0.4, 0]])
+    assert paired_difference(one_class, one_class, "macro_roc_auc").value is None
+
+
+def test_other_images_and_other_labels_are_refused():
+    a, b = skilled(0), skilled(1)
+    with pytest.raises(DataSetError, match="label the same images differently"):
+        paired_difference(a, b, "accuracy")
+    with pytest.raises(DataSetError, match="not of the same images"):
+        paired_difference(a, a.part(a.true == 0), "accuracy")
+
+
+@pytest.fixture
+def pair(models, shipped):
+    """The shipped model and a copy whose files may be changed."""
+    model_store.publish(models / shipped.id, "copy", models, title="A copy")
+    return model_store.get(shipped.id, models), models / "copy"
+
+
+def change(folder, predictions: str | None = None, **card) -> model_store.Model:
+    kept = json.loads((folder / "card.json").read_text()) | card
+    if predictions is not None:
+        (folder / "predictions.csv").write_text(predictions)
+        kept["checksums"]["predictions.csv"] = model_store.checksum(folder / "predictions.csv")
+    (folder / "card.json").write_text(json.dumps(kept))
+    return model_store.open_model(folder)
+
+
+def test_the_same_test_part(pair):
+    model, folder = pair
+    assert same_test_part(model, model_store.open_model(folder)) == (True, "")
+
+
+def test_other_data(pair):
+    model, folder = pair
+    other = change(folder, data={**model.card["data"], "fingerprint": "0" * 64, "name": "clinic"})
+    assert same_test_part(model, other) == (False, "It was tested on other data (clinic).")
+    unknown = change(folder, data={"name": "clinic"})
+    assert "not on its card" in same_test_part(model, unknown)[1]
+
+
+def test_other_images_of_the_same_data(pair):
+    model, folder = pair
+    lines = (folder / "predictions.csv").read_text().splitlines(keepends=True)
+    other = change(folder, "".join(lines[:101]))
+    same, why = same_test_part(model, other)
+    assert not same and "100 of its 100 test images" in why
+
+
+def test_other_labels(pair):
+    model, folder = pair
+    text = (folder / "predictions.csv").read_text()
+    other = change(folder, text.replace(",healthy,", ",osteopenia,", 1))
+    assert same_test_part(model, other) == (False, "Its test images have other labels.")
+
+
+def test_altered_predictions_are_not_compared(pair):
+    model, folder = pair
+    with (folder / "predictions.csv").open("a") as stream:
+        stream.write("extra.png,R1,healthy,1,0,0\n")
+    other = model_store.open_model(folder)
+    same, why = same_test_part(model, other)
+    assert (
+        not same and why == "The predictions.csv of A copy was altered after its card was written."
+    )
+    with pytest.raises(DataSetError, match="was altered"):
+        read_predictions(other)
