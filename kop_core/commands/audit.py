@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kop_core import wording
-from kop_core.commands.console import print_json
-from kop_core.errors import KopError
+from kop_core.commands.console import StageLine, print_json, write_file
 
 
 def add(commands: Any) -> None:
@@ -33,21 +31,17 @@ def _run(options: argparse.Namespace) -> int:
     from kop_core.datasets import scan
     from kop_core.datasets.audit import audit, browsing
 
-    line = _Line()
-    data = scan(
-        options.data,
-        lambda done, total: line("listing files", done, total, None),
-        any_class=True,
-        follow_links=True,
-    )
+    line = StageLine()
+    listing = partial(line, "listing files")
+    data = scan(options.data, listing, any_class=True, follow_links=True)
     report = audit(data, line, cache=not options.no_cache)
     line.close()
     if options.groups:
-        _write(options.groups, browsing.groups_csv(report))
+        write_file(options.groups, browsing.groups_csv(report))
     if options.html:
         from kop_core.datasets.audit.html import to_html
 
-        _write(options.html, to_html(report, data))
+        write_file(options.html, to_html(report, data))
     if options.json:
         print_json(report.get_config())
     else:
@@ -73,34 +67,3 @@ def _say(report: Any, data: Any) -> None:
             print(sentence)
     for file, reason in (*report.unreadable, *report.passed_over):
         print(f"{file}: {reason}", file=sys.stderr)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8", newline="")
-    except OSError as error:
-        raise KopError(f"{path} could not be written: {error.strerror}.") from error
-
-
-class _Line:
-    """Progress on one line of a terminal; elsewhere a line every ten seconds."""
-
-    def __init__(self) -> None:
-        self.live = sys.stderr.isatty()
-        self.last = time.monotonic()
-
-    def __call__(self, stage: str, done: int, total: int, seconds_left: float | None) -> None:
-        now = time.monotonic()
-        if now - self.last < (0.2 if self.live else 10):
-            return
-        self.last = now
-        text = f"{stage} {done:,}/{total:,}"
-        if seconds_left is not None:
-            text += f"  {wording.duration(seconds_left)} left"
-        print(f"\r\x1b[K{text}" if self.live else text, end="" if self.live else "\n",
-              file=sys.stderr, flush=True)  # fmt: skip
-
-    def close(self) -> None:
-        """Leave the line clean."""
-        if self.live:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kop_core import cases, model_store, overlay, radiographs, wording
 from kop_core.classes import CLASS_NAMES
-from kop_core.commands.console import make_folder, print_json, start_tensorflow
+from kop_core.commands.console import make_folder, print_json, start_tensorflow, write_file
 from kop_core.errors import KopError, RadiographError
 from kop_core.explanation import METHODS
 
@@ -102,8 +102,5 @@ def _write_overlay(radiograph, prediction, folder: Path, taken: set[str]) -> dic
         return {"overlay": None, **explained}
     name = cases.overlay_name(prediction.file, influence.class_name, influence.method, taken)
     picture = overlay.blend(overlay.render(radiograph, max_side=2048), influence)
-    try:
-        (folder / name).write_bytes(overlay.to_png(picture))
-    except OSError as error:
-        raise KopError(f"{folder / name} could not be written: {error.strerror}.") from error
+    write_file(folder / name, overlay.to_png(picture))
     return {"overlay": str(folder / name), **explained}

@@ -1,8 +1,9 @@
-"""What several commands share: JSON, progress, a quiet start of TensorFlow."""
+"""What several commands share: JSON, files, progress, a quiet start of TensorFlow."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import tempfile
@@ -28,28 +29,77 @@ def make_folder(folder: Path) -> None:
         raise KopError(f"The folder {folder} cannot be made: {error.strerror}.") from error
 
 
-class ProgressLine:
-    """One line on a terminal, rewritten; elsewhere a line an epoch and every half minute."""
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a result to a file that a person has named.
 
-    def __init__(self) -> None:
+    Raises:
+        KopError: if it cannot be written.
+    """
+    try:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise KopError(f"The file {path} cannot be written: {error.strerror}.") from error
+
+
+class StatusLine:
+    """How far work is, on standard error.
+
+    On a terminal one line, rewritten five times a second at most; elsewhere, as in a log,
+    a line now and then.
+
+    Args:
+        every: seconds between two lines where there is no terminal.
+    """
+
+    def __init__(self, every: float = 10) -> None:
         self.live = sys.stderr.isatty()
-        self.last = 0.0
+        self._every = 0.2 if self.live else every
+        self._last = time.monotonic()
 
-    def __call__(self, progress: Progress) -> None:
+    def show(self, text: str, lasting: bool = False) -> None:
+        """Show a text if the time for one has come; a lasting one always, and it stays."""
         now = time.monotonic()
-        ended = progress.stage == "epoch"
-        if not ended and now - self.last < (0.2 if self.live else 30):
+        if not lasting and now - self._last < self._every:
             return
-        self.last = now
-        text = progress_line(progress)
-        if self.live:
-            print(f"\r\x1b[K{text}", end="\n" if ended else "", file=sys.stderr, flush=True)
-        else:
-            print(text, file=sys.stderr, flush=True)
+        self._last = now
+        start, end = ("\r\x1b[K", "\n" if lasting else "") if self.live else ("", "\n")
+        print(f"{start}{text}", end=end, file=sys.stderr, flush=True)
 
     def close(self) -> None:
+        """Leave the terminal's line clean."""
         if self.live:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+class StageLine(StatusLine):
+    """How far an audit is, or anything else that is done file by file.
+
+    Args:
+        before: what each line begins with.
+    """
+
+    def __init__(self, before: str = "") -> None:
+        super().__init__()
+        self._before = before
+
+    def __call__(
+        self, stage: str, done: int, total: int, seconds_left: float | None = None
+    ) -> None:
+        text = f"{self._before}{stage} {done:,}/{total:,}"
+        if seconds_left is not None:
+            text += f"  {wording.duration(seconds_left)} left"
+        self.show(text)
+
+
+class ProgressLine(StatusLine):
+    """How far a run is: a line an epoch stays; elsewhere than on a terminal half a minute each."""
+
+    def __init__(self) -> None:
+        super().__init__(every=30)
+        self._last = -math.inf  # the first at once: a run's first stage may take minutes
+
+    def __call__(self, progress: Progress) -> None:
+        self.show(progress_line(progress), lasting=progress.stage == "epoch")
 
 
 def progress_line(progress: Progress) -> str:

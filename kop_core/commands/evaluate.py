@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kop_core import model_store, wording
-from kop_core.commands.console import print_json
+from kop_core.commands.console import print_json, write_file
 from kop_core.errors import KopError, ModelError
 
 if TYPE_CHECKING:
@@ -99,10 +99,7 @@ def _write_html(path: Path, found: Report, model: Model | None, predictions: Pat
     from kop_core.evaluation import html
 
     text = html.page_of(model, found) if model else html.page(found, predictions.name)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise KopError(f"The page {path} cannot be written: {error.strerror}.") from error
+    write_file(path, text)
 
 
 def _print(found: Report, model: Model | None) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kop_core import wording
-from kop_core.commands.console import ProgressLine, make_folder, start_tensorflow
+from kop_core.commands.console import ProgressLine, StageLine, make_folder, start_tensorflow
 from kop_core.errors import RunError
 
 if TYPE_CHECKING:
@@ -54,7 +52,7 @@ def _run(options: argparse.Namespace) -> int:
         settings = replace(settings, epochs=options.epochs)
     jobs = plan(settings, options.seeds, options.folds)
     start_tensorflow()
-    looking = _Looking()
+    looking = StageLine("looking at the pictures: ")
     if options.page_only:
         page = rebuild(options.out, options.data, jobs, options.runs, looking)
     else:
@@ -72,26 +70,3 @@ def _run(options: argparse.Namespace) -> int:
     looking.close()
     print(f"The page is {page}.")
     return 0
-
-
-class _Looking:
-    """How far the audit is: one line on a terminal, rewritten; elsewhere one every ten seconds."""
-
-    def __init__(self) -> None:
-        self.live = sys.stderr.isatty()
-        self.last = time.monotonic()
-
-    def __call__(self, stage: str, done: int, total: int, seconds_left: float | None) -> None:
-        now = time.monotonic()
-        if now - self.last < (0.2 if self.live else 10):
-            return
-        self.last = now
-        text = f"looking at the pictures: {stage} {done:,}/{total:,}"
-        if seconds_left is not None:
-            text += f"  {wording.duration(seconds_left)} left"
-        ends = ("\r\x1b[K", "") if self.live else ("", "\n")
-        print(f"{ends[0]}{text}", end=ends[1], file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        if self.live:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kop_core import wording
 from kop_core.classes import CLASS_NAMES
+from kop_core.commands.console import StageLine
 from kop_core.datasets import DataSet, Item, Split, leakage, make_split, scan, with_radiographs
 from kop_core.datasets.splits import CONFLICTS, PROTOCOLS, conflicted
 from kop_core.errors import DataSetError
@@ -46,10 +47,11 @@ def _run(options: argparse.Namespace) -> int:
         raise DataSetError(f"There is no folder {options.out.parent} to write the split into.")
     if options.seed < 0:
         raise DataSetError(f"The seed must be 0 or more, and is {options.seed}.")
-    progress = _Counting()
+    line = StageLine()
+    progress = partial(line, "looking at files")
     scanned = scan(options.data, progress)
     data = with_radiographs(scanned, progress)
-    progress.close()
+    line.close()
     split = make_split(
         data,
         options.by,
@@ -130,18 +132,3 @@ def _leaks(found: dict[str, Any]) -> Iterator[str]:
         else:
             share = wording.percent(found[f"{name}_share"])
             yield f"Test files with {what} in training: {found[name]:,} of {files:,} ({share})."
-
-
-class _Counting:
-    """Files done, on one line of a terminal."""
-
-    def __init__(self) -> None:
-        self.live = sys.stderr.isatty()
-
-    def __call__(self, done: int, total: int) -> None:
-        if self.live and (done % 50 == 0 or done == total):
-            print(f"\r\x1b[Klooking at files {done}/{total}", end="", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        if self.live:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
