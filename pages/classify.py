@@ -274,7 +274,7 @@ def _verdict(model: Model, name: str, prediction: Prediction) -> None:
     st.html(f'<p class="kop-verdict">{wording.verdict(prediction)}</p>')
     st.plotly_chart(
         figures.probability_bars(prediction),
-        config=figures.CHART_CONFIG,
+        config=figures.chart_config("kop_probabilities"),
         key="bars",
         alt="Scores: " + _in_words(prediction.probabilities),
     )

@@ -17,6 +17,7 @@ from kop_core.datasets.audit import browsing, words
 from kop_core.datasets.audit.browsing import Group
 from kop_core.errors import KopError
 from kop_core.figures import audit as figures
+from kop_core.figures.style import chart_config
 
 VIEWS = {
     "overview": "Overview",
@@ -568,9 +569,7 @@ def _patients(job: Job, groups: Sequence[Group]) -> None:
 
 
 def _chart(figure, name: str, alt: str) -> None:
-    st.plotly_chart(
-        figure, config=figures.chart_config(f"kop_{name}"), key=f"data_chart_{name}", alt=alt
-    )
+    st.plotly_chart(figure, config=chart_config(f"kop_{name}"), key=f"data_chart_{name}", alt=alt)
 
 
 def _downloads(job: Job) -> None:

@@ -12,6 +12,7 @@ from kop_core import model_store, wording
 from kop_core.errors import KopError
 from kop_core.evaluation import Report, html, model_card, words
 from kop_core.figures import evaluation as figures
+from kop_core.figures.style import chart_config
 from kop_core.model_store import Model
 
 SENSITIVITIES = (0.80, 0.85, 0.90, 0.95, 0.99)
@@ -213,7 +214,7 @@ def _say(*sentences: str) -> None:
 
 
 def _chart(figure, name: str, alt: str) -> None:
-    st.plotly_chart(figure, config=figures.chart_config(f"kop_{name}"), key=name, alt=alt)
+    st.plotly_chart(figure, config=chart_config(f"kop_{name}"), key=name, alt=alt)
 
 
 def _table(rows: list[dict[str, str]], alt: str) -> None:

@@ -222,11 +222,11 @@ def _table(rows: Sequence[dict[str, str]]) -> str:
 
 
 def _figures(*shown: tuple[str, go.Figure]) -> str:
-    from kop_core.figures import evaluation as figures
+    from kop_core.figures import chart_config
 
     drawn = []
     for title, figure in shown:
-        config = {**figures.chart_config("kop_report"), "responsive": True}
+        config = {**chart_config("kop_report"), "responsive": True}
         html = figure.to_html(full_html=False, include_plotlyjs=False, config=config)
         drawn.append(f"<figure><figcaption>{escape(title)}</figcaption>{html}</figure>")
     look = "figures two" if len(drawn) == 2 else "figures"

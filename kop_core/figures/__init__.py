@@ -1,5 +1,6 @@
 """Plotly figures, as pure functions of values. Nothing here needs a model or a browser."""
 
-from kop_core.figures.classify import CHART_CONFIG, PICTURE_CONFIG, pictures, probability_bars
+from kop_core.figures.classify import PICTURE_CONFIG, pictures, probability_bars
+from kop_core.figures.style import chart_config
 
-__all__ = ["CHART_CONFIG", "PICTURE_CONFIG", "pictures", "probability_bars"]
+__all__ = ["PICTURE_CONFIG", "chart_config", "pictures", "probability_bars"]

@@ -16,40 +16,22 @@ import plotly.graph_objects as go
 
 from kop_core import wording
 from kop_core.classes import CLASS_NAMES, by_name
+from kop_core.figures.style import CLEAR, GRID, GUIDE, PERCENT
 
 if TYPE_CHECKING:
     from kop_core.datasets.audit.report import FileFacts, Leakage, Shortcut
     from kop_core.evaluation import Estimate
 
-_GRID = "rgba(128,128,128,0.22)"
-_GUIDE = "rgba(128,128,128,0.9)"
 _GREY = "#7A8B94"  # no colour of a class
 # Shades for classes that are none of ours, and markers: never colour alone.
 _OTHERS = ("#7A8B94", "#009E73", "#9467BD", "#8C6D31", "#5D6D7E", "#C77CA0")
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
-_PERCENT = {
-    "tickvals": [0, 0.25, 0.5, 0.75, 1],
-    "ticktext": ["0 %", "25 %", "50 %", "75 %", "100 %"],
-}
 _STRENGTHS = (
     ("identical", "Identical", "a byte-identical copy"),
     ("near", "Identical or saved anew", "a byte-identical copy or the picture saved anew"),
     ("any", "Any, parts included", "some picture of the same radiograph"),
 )
 _PROTOCOLS = {"random": "random split", "radiograph": "by radiograph", "patient": "by patient"}
-
-
-def chart_config(name: str) -> dict[str, Any]:
-    """Return what goes to Plotly beside a figure: one button, to download it.
-
-    Args:
-        name: of the file, without its ending.
-    """
-    return {
-        "displaylogo": False,
-        "modeBarButtons": [["toImage"]],
-        "toImageButtonOptions": {"format": "svg", "filename": name},
-    }
 
 
 def class_label(name: str) -> str:
@@ -183,7 +165,7 @@ def shortcuts(
             hovertemplate="%{customdata}<extra></extra>",
         )
     for share in sorted({s.majority for s in found}):
-        figure.add_vline(x=share, line={"color": _GUIDE, "dash": "dash", "width": 1.5})
+        figure.add_vline(x=share, line={"color": GUIDE, "dash": "dash", "width": 1.5})
         figure.add_annotation(
             x=share,
             y=1.0,
@@ -192,7 +174,7 @@ def shortcuts(
             showarrow=False,
             text=f"Largest class: {wording.percent(share)}",
         )
-    figure.update_xaxes(title="Files classified as they are filed", range=[0, 1.04], **_PERCENT)
+    figure.update_xaxes(title="Files classified as they are filed", range=[0, 1.04], **PERCENT)
     figure.update_yaxes(
         tickvals=list(range(len(rows))),
         ticktext=[_wrapped(r) for r in rows],
@@ -404,7 +386,7 @@ def _shares(by_class: Mapping[str, Mapping[str, Any]], title: str, counted: str)
             hovertemplate="%{customdata}<extra></extra>",
         )
     figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
-    figure.update_xaxes(title=f"{title}, share of the class", range=[0, 1.14], **_PERCENT)
+    figure.update_xaxes(title=f"{title}, share of the class", range=[0, 1.14], **PERCENT)
     height = 110 + 20 * len(values) * max(len(names), 1)
     return _drawn(figure, height=max(height, 180), legend=len(names) > 1)
 
@@ -439,10 +421,10 @@ def _wrapped(text: str, width: int = 26) -> str:
 def _drawn(figure: go.Figure, height: int, legend: bool) -> go.Figure:
     """Set what all of them share: size, grid, legend above, nothing that zooms."""
     figure.update_xaxes(
-        gridcolor=_GRID, zerolinecolor=_GRID, fixedrange=True, automargin=True, ticks=""
+        gridcolor=GRID, zerolinecolor=GRID, fixedrange=True, automargin=True, ticks=""
     )
     figure.update_yaxes(
-        gridcolor=_GRID, zerolinecolor=_GRID, fixedrange=True, automargin=True, ticksuffix="  "
+        gridcolor=GRID, zerolinecolor=GRID, fixedrange=True, automargin=True, ticksuffix="  "
     )
     return figure.update_layout(
         height=height,
@@ -450,7 +432,7 @@ def _drawn(figure: go.Figure, height: int, legend: bool) -> go.Figure:
         bargap=0.3,
         showlegend=legend,
         legend={"orientation": "h", "x": 0, "y": -0.28, "yanchor": "top"},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
         hoverlabel={"align": "left"},
     )

@@ -20,11 +20,6 @@ PICTURE_CONFIG = {
     "displayModeBar": True,
     "modeBarButtons": [["zoomIn2d", "zoomOut2d", "pan2d", "zoom2d", "resetScale2d"]],
 }
-CHART_CONFIG = {
-    "displaylogo": False,
-    "modeBarButtons": [["toImage"]],
-    "toImageButtonOptions": {"format": "svg", "filename": "kop_probabilities"},
-}
 
 
 def probability_bars(prediction: Prediction) -> go.Figure:

@@ -7,7 +7,6 @@ on them in light and in dark. Each class has its colour, its line and its marker
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -19,33 +18,15 @@ from kop_core.evaluation.calibration import Bin
 from kop_core.evaluation.curves import Curve
 from kop_core.evaluation.intervals import Estimate
 from kop_core.evaluation.metrics import Evaluation
+from kop_core.figures.style import CLEAR, GRID, GUIDE, PERCENT
 
 _LINES = {"healthy": "solid", "osteopenia": "dash", "osteoporosis": "dot"}
 _MARKERS = {"healthy": "circle", "osteopenia": "square", "osteoporosis": "diamond"}
-_GRID = "rgba(128,128,128,0.22)"
-_GUIDE = "rgba(128,128,128,0.9)"
 _BEFORE, _AFTER = "#7A8B94", "#009E73"  # no colour of a class
-_PERCENT = {
-    "tickvals": [0, 0.25, 0.5, 0.75, 1],
-    "ticktext": ["0 %", "25 %", "50 %", "75 %", "100 %"],
-}
 
 # How much each mistake matters, rows true, columns called: osteoporosis called healthy most,
 # then any bone loss called less than it is, then calling too much. See `loudness`.
 _HARM = ((0.0, 0.3, 0.3), (0.5, 0.0, 0.3), (1.0, 0.5, 0.0))
-
-
-def chart_config(name: str) -> dict[str, Any]:
-    """Return what goes to Plotly beside a figure: one button, to download it.
-
-    Args:
-        name: of the file, without its ending.
-    """
-    return {
-        "displaylogo": False,
-        "modeBarButtons": [["toImage"]],
-        "toImageButtonOptions": {"format": "svg", "filename": name},
-    }
 
 
 def loudness(true: int, called: int, share: float | None) -> float:
@@ -197,7 +178,7 @@ def _guide(x: Sequence[float], y: Sequence[float], name: str) -> go.Scatter:
         x=x,
         y=y,
         mode="lines",
-        line={"color": _GUIDE, "width": 1.5, "dash": "longdash"},
+        line={"color": GUIDE, "width": 1.5, "dash": "longdash"},
         name=name,
         hoverinfo="skip",
     )
@@ -228,11 +209,11 @@ def reliability(series: Sequence[tuple[str, Sequence[Bin]]], height: int = 400) 
             2,
             1,
         )
-    figure.update_xaxes(range=[0, 1], fixedrange=True, gridcolor=_GRID, zeroline=False, **_PERCENT)
+    figure.update_xaxes(range=[0, 1], fixedrange=True, gridcolor=GRID, zeroline=False, **PERCENT)
     figure.update_xaxes(title_text="Score of the class called", row=2, col=1)
-    figure.update_yaxes(fixedrange=True, gridcolor=_GRID, zeroline=False)
+    figure.update_yaxes(fixedrange=True, gridcolor=GRID, zeroline=False)
     figure.update_yaxes(
-        range=[0, 1.02], title_text="Classified as labelled", row=1, col=1, **_PERCENT
+        range=[0, 1.02], title_text="Classified as labelled", row=1, col=1, **PERCENT
     )
     figure.update_yaxes(title_text="Images", nticks=3, row=2, col=1)
     figure.update_layout(barmode="group", bargap=0.1)
@@ -307,7 +288,7 @@ def intervals_by_class(evaluation: Evaluation, height: int = 400) -> go.Figure:
             )
         )
     figure.update_xaxes(
-        range=[0, 1.01], fixedrange=True, showgrid=True, gridcolor=_GRID, zeroline=False, **_PERCENT
+        range=[0, 1.01], fixedrange=True, showgrid=True, gridcolor=GRID, zeroline=False, **PERCENT
     )
     figure.update_yaxes(
         tickvals=list(range(len(_BY_CLASS))), ticktext=[label for label, _ in _BY_CLASS],
@@ -322,7 +303,7 @@ def _written(label: str, found: Estimate) -> str:
 
 
 def _unit_square(figure: go.Figure, height: int) -> go.Figure:
-    axis = {"fixedrange": True, "gridcolor": _GRID, "zeroline": False, **_PERCENT}
+    axis = {"fixedrange": True, "gridcolor": GRID, "zeroline": False, **PERCENT}
     figure.update_xaxes(range=[-0.01, 1.01], **axis)
     figure.update_yaxes(range=[-0.01, 1.02], **axis)
     return _legend_above(_dressed(figure, height))
@@ -339,8 +320,8 @@ def _dressed(figure: go.Figure, height: int, top: int = 10, left: int = 10) -> g
     figure.update_layout(
         height=height,
         margin={"l": left, "r": 26, "t": top, "b": 10},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
         hovermode="closest",
         font_size=13,
     )

@@ -9,6 +9,7 @@ import pytest
 from kop_core.classes import CLASSES
 from kop_core.evaluation import evaluate, report
 from kop_core.figures import evaluation as figures
+from kop_core.figures.style import chart_config
 from tests.evaluation.simulated import calibrated, skilled, table
 
 
@@ -129,7 +130,7 @@ def test_text_takes_the_colour_of_the_page_and_no_scale_is_jet(found):
 
 def test_pure(found):
     assert figures.confusion(found.evaluation) == figures.confusion(found.evaluation)
-    assert figures.chart_config("x")["toImageButtonOptions"]["filename"] == "x"
+    assert chart_config("x")["toImageButtonOptions"]["filename"] == "x"
 
 
 def test_one_radiograph_is_enough_to_draw():

@@ -323,11 +323,11 @@ def _quiet(sentence: str) -> str:
 
 
 def _figures(*shown: tuple[str, go.Figure]) -> str:
-    from kop_core.figures import audit as figures
+    from kop_core.figures import chart_config
 
     drawn = []
     for title, figure in shown:
-        config = {**figures.chart_config("kop_audit"), "responsive": True}
+        config = {**chart_config("kop_audit"), "responsive": True}
         html = figure.to_html(full_html=False, include_plotlyjs=False, config=config)
         drawn.append(f"<figure><figcaption>{escape(title)}</figcaption>{html}</figure>")
     return f'<div class="figures">{"".join(drawn)}</div>'
