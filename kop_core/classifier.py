@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,26 @@ from kop_core.prediction import Prediction
 from kop_core.radiographs import Radiograph
 from kop_core.radiographs.preparation import from_config
 
+if TYPE_CHECKING:
+    import keras
+
+
+def load_network(model: Model) -> keras.Model:
+    """Verify a model's folder and return its network in float32, with its weights.
+
+    Raises:
+        ModelError: if a file is missing, altered or does not fit the network.
+    """
+    model_store.verify(model)
+    name, weights = model.card["network"], model.folder / model_store.WEIGHTS
+    try:
+        return networks.load(name, model.card["options"], weights)
+    except Exception as error:  # h5py and Keras raise anything at all on a wrong file
+        raise ModelError(
+            f"The weights of the model {model.id} do not fit the network {name}. "
+            "Restore the folder from where it came."
+        ) from error
+
 
 class Classifier:
     """One model, loaded. It may be used from several threads."""
@@ -28,19 +49,10 @@ class Classifier:
         """
         import tensorflow as tf
 
-        model_store.verify(model)
+        keras_model = load_network(model)
         self.model = model
         self.preparation = from_config(model.card["preparation"])
         network = networks.get(model.card["network"])
-        try:
-            keras_model = networks.load(
-                network.name, model.card["options"], model.folder / model_store.WEIGHTS
-            )
-        except Exception as error:  # h5py and Keras raise anything at all on a wrong file
-            raise ModelError(
-                f"The weights of the model {model.id} do not fit the network {network.name}. "
-                "Restore the folder from where it came."
-            ) from error
         self._explainer = Explainer(keras_model, network.explain_layer, black=self.preparation.low)
         self._lock = threading.Lock()
         signature = [tf.TensorSpec((1, *self.preparation.shape), tf.float32)]

@@ -117,6 +117,24 @@ class RunError(KopError):
     code = "run"
 
 
+class UnknownRun(RunError):
+    """No run of that id is in the runs folder."""
+
+    code = "unknown_run"
+
+
+class ExportError(KopError):
+    """A model or a run cannot be written in another program's format."""
+
+    code = "export"
+
+
+class BundleError(KopError):
+    """A zip archive is no model of another KOP, or not a whole one."""
+
+    code = "bundle"
+
+
 class ExplanationError(KopError):
     """A map of influence was asked for that does not exist."""
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kop_core import networks
+from kop_core import model_file, networks
 from kop_core.classes import CLASS_NAMES
 from kop_core.errors import DataSetError, ModelError, RunError, UnknownModel, UnknownNetwork
 from kop_core.evaluation import Predictions, evaluate
@@ -176,11 +176,11 @@ def open_model(folder: Path) -> Model:
     card = _read_card(folder)
     for name in FILES:
         if not (folder / name).is_file():
-            raise ModelError(f"The model {folder.name} lacks its {name}. {_RESTORE}")
+            raise ModelError(f"The model {folder.name} lacks its {name}. {RESTORE}")
     return Model(folder, card)
 
 
-_RESTORE = "Restore the folder from where it came, for instance with git checkout."
+RESTORE = "Restore the folder from where it came, for instance with git checkout."
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
@@ -190,10 +190,10 @@ def _read_card(folder: Path) -> dict[str, Any]:
             raise ModelError(f"The card of the model {folder.name} is too large to be one.")
         card = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"The model {folder.name} lacks its {CARD}. {_RESTORE}") from None
+        raise ModelError(f"The model {folder.name} lacks its {CARD}. {RESTORE}") from None
     except (OSError, ValueError, RecursionError):
         raise ModelError(
-            f"The card of the model {folder.name} is not readable. {_RESTORE}"
+            f"The card of the model {folder.name} is not readable. {RESTORE}"
         ) from None
     _check_card(folder, card)
     return card
@@ -203,10 +203,10 @@ def _check_card(folder: Path, card: Any) -> None:
     """Raise :class:`ModelError` unless everything that serving relies on is on the card."""
     where = f"The card of the model {folder.name}"
     if not isinstance(card, dict):
-        raise ModelError(f"{where} is not readable. {_RESTORE}")
+        raise ModelError(f"{where} is not readable. {RESTORE}")
     wrong = [key for key, kind in _CARD_KEYS.items() if not isinstance(card.get(key), kind)]
     if wrong:
-        raise ModelError(f"{where} lacks {', '.join(wrong)}. {_RESTORE}")
+        raise ModelError(f"{where} lacks {', '.join(wrong)}. {RESTORE}")
     if card["format"] != 1:
         raise ModelError(f"{where} was written by a newer KOP. Update KOP.")
     if card["classes"] != list(CLASS_NAMES):
@@ -221,13 +221,13 @@ def _check_card(folder: Path, card: Any) -> None:
         raise ModelError(f"{where} cannot be used. {error}") from error
     missing = [name for name in FILES if not isinstance(card["checksums"].get(name), str)]
     if missing:
-        raise ModelError(f"{where} lacks the checksum of {', '.join(missing)}. {_RESTORE}")
+        raise ModelError(f"{where} lacks the checksum of {', '.join(missing)}. {RESTORE}")
     wrong = _wrong_figures(card)
     if wrong:
-        raise ModelError(f"{where} lacks its measured figures ({wrong}). {_RESTORE}")
+        raise ModelError(f"{where} lacks its measured figures ({wrong}). {RESTORE}")
     wrong = _wrong_calibration(card)
     if wrong:
-        raise ModelError(f"{where} has a calibration that cannot be used ({wrong}). {_RESTORE}")
+        raise ModelError(f"{where} has a calibration that cannot be used ({wrong}). {RESTORE}")
 
 
 def _wrong_figures(card: dict[str, Any]) -> str | None:
@@ -308,7 +308,9 @@ def _is_share(value: Any) -> bool:
 
 
 def verify(model: Model) -> None:
-    """See that no file of a model differs from what its card says.
+    """See that no file of a model differs from what its card says, and each may be opened.
+
+    A card can be made to fit a hostile file, so ``model.keras`` is looked into as well.
 
     Raises:
         ModelError: naming the first that does.
@@ -318,12 +320,18 @@ def verify(model: Model) -> None:
         try:
             actual = checksum(path)
         except OSError:
-            raise ModelError(f"The model {model.id} lacks its {name}. {_RESTORE}") from None
+            raise ModelError(f"The model {model.id} lacks its {name}. {RESTORE}") from None
         if actual != model.card["checksums"][name]:
             raise ModelError(
                 f"The file {name} of the model {model.id} was altered after the card was written, "
-                f"and is not used. {_RESTORE}"
+                f"and is not used. {RESTORE}"
             )
+    fault = model_file.fault(model.folder / WEIGHTS)
+    if fault:
+        raise ModelError(
+            f"The file {WEIGHTS} of the model {model.id} is none that KOP writes ({fault}), and is "
+            f"not opened. {RESTORE}"
+        )
     _verify_figures(model)
 
 
@@ -339,7 +347,7 @@ def _verify_figures(model: Model) -> None:
     if not same or kept["metrics"]["accuracy"]["value"] != accuracy:
         raise ModelError(
             f"The figures on the card of the model {model.id} are not those of its predictions. "
-            f"{_RESTORE}"
+            f"{RESTORE}"
         )
 
 
@@ -350,6 +358,22 @@ def checksum(path: Path) -> str:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def place_for(name: str, folder: Path | None = None) -> Path:
+    """Return where a new model of that name goes.
+
+    Raises:
+        RunError: if the name is taken or no name.
+    """
+    if not _ID.fullmatch(name):
+        raise RunError(
+            f"{name!r} cannot be a model's name: use small letters, digits, dots and hyphens."
+        )
+    target = (folder or default_folder()) / name
+    if target.exists():
+        raise RunError(f"There is a model called {name} already. Choose another name.")
+    return target
 
 
 def publish(
@@ -377,13 +401,7 @@ def publish(
         ModelError: if the run's folder is damaged.
     """
     folder = folder or default_folder()
-    if not _ID.fullmatch(name):
-        raise RunError(
-            f"{name!r} cannot be a model's name: use small letters, digits, dots and hyphens."
-        )
-    target = folder / name
-    if target.exists():
-        raise RunError(f"There is a model called {name} already. Choose another name.")
+    target = place_for(name, folder)
     if not (run / CARD).is_file():
         raise RunError(f"The run {run} has not finished: it has no {CARD} yet.")
     model = open_model(run)

@@ -95,15 +95,27 @@ def unpack(
     into.mkdir(parents=True, exist_ok=True)
     if any(into.iterdir()):
         raise DataSetError(f"{into} is not empty: an archive is unpacked into a folder of its own.")
+    with open_archive(stream, limits) as opened:
+        return _Unpacking(opened, into, limits).go(progress)
+
+
+def open_archive(stream: BinaryIO, limits: ArchiveLimits = LIMITS) -> zipfile.ZipFile:
+    """Open an archive whose list of members is of a size to be read.
+
+    Args:
+        stream: a file open for reading.
+        limits: what is read at most.
+
+    Raises:
+        DataSetError: if it is no zip archive, or its list of members is damaged or too long.
+    """
     _check_directory(stream, limits)
     try:
-        opened = zipfile.ZipFile(stream)
+        return zipfile.ZipFile(stream)
     except Exception as error:  # hostile bytes make the reader raise anything at all
         raise DataSetError(
             "The file is no zip archive, or its list of members is damaged. Pack the folder again."
         ) from error
-    with opened:
-        return _Unpacking(opened, into, limits).go(progress)
 
 
 class _Unpacking:
@@ -126,7 +138,7 @@ class _Unpacking:
         for done, (member, parts) in enumerate(members, start=1):
             fault = self._write(member, parts)
             if fault:
-                self.left_out.append((_shown(member.filename), fault))
+                self.left_out.append((shown_name(member.filename), fault))
             else:
                 unpacked += 1
             if progress:
@@ -150,13 +162,13 @@ class _Unpacking:
         for member in members:
             # Archives made on Windows may part folders with backslashes.
             name = member.filename.replace("\\", "/")
-            if name.endswith("/") or _is_litter(name):
+            if name.endswith("/") or is_litter(name):
                 continue
             fault = self._fault(member, name)
             parts = tuple(p for p in name.split("/") if p not in ("", "."))
             fault = fault or self._clash(parts)
             if fault:
-                self.left_out.append((_shown(member.filename), fault))
+                self.left_out.append((shown_name(member.filename), fault))
             else:
                 accepted.append((member, parts))
         return accepted
@@ -164,8 +176,8 @@ class _Unpacking:
     def _fault(self, member: zipfile.ZipInfo, name: str) -> str | None:
         """Return why a member is left out by what its entry says, or ``None``."""
         return (
-            _unsafe_path(name, self.limits)
-            or _unsafe_kind(member)
+            unsafe_path(name, self.limits)
+            or unsafe_kind(member)
             or _unwanted(name)
             or self._too_large(member)
         )
@@ -251,7 +263,8 @@ class _Unpacking:
                 out.write(block)
 
 
-def _unsafe_path(name: str, limits: ArchiveLimits) -> str | None:
+def unsafe_path(name: str, limits: ArchiveLimits) -> str | None:
+    """Return why a member's name cannot be a path below a folder, or ``None``."""
     parts = name.split("/")
     if name.startswith("/") or re.match(r"[A-Za-z]:", name):
         return "an absolute path"
@@ -264,7 +277,8 @@ def _unsafe_path(name: str, limits: ArchiveLimits) -> str | None:
     return None
 
 
-def _unsafe_kind(member: zipfile.ZipInfo) -> str | None:
+def unsafe_kind(member: zipfile.ZipInfo) -> str | None:
+    """Return why a member is none that is unpacked by its entry, or ``None``."""
     mode = stat.S_IFMT(member.external_attr >> 16)
     if mode == stat.S_IFLNK:
         return "a link"
@@ -286,13 +300,14 @@ def _unwanted(name: str) -> str | None:
     return None
 
 
-def _is_litter(name: str) -> bool:
+def is_litter(name: str) -> bool:
+    """Return whether a member is what operating systems put beside files."""
     parts = [part.lower() for part in name.split("/")]
     hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
     return hidden or bool(_LITTER & {parts[0], parts[-1]})
 
 
-def _shown(name: str) -> str:
+def shown_name(name: str) -> str:
     """Return a member's name as it can be shown."""
     plain = name.encode(errors="replace").decode()
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in plain)

@@ -28,7 +28,7 @@ from kop_core.evaluation.predictions import Predictions
 MIN_RADIOGRAPHS = 20
 RANGE = (0.05, 20.0)
 # predictions.csv has six decimals: what is written as 0 may be as much as this.
-_LEAST = 5e-7
+LEAST = 5e-7
 _UNBOUNDED = intervals.Scale(None, None)
 _LOSS, _BRIER, _ECE = "negative_log_likelihood", "brier_score", "expected_calibration_error"
 
@@ -198,7 +198,7 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
     """
     if not temperature > 0:
         raise ValueError(f"A temperature is above 0, not {temperature}.")
-    logits = np.log(np.maximum(probabilities, _LEAST)) / temperature
+    logits = np.log(np.maximum(probabilities, LEAST)) / temperature
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
@@ -223,7 +223,7 @@ def fit_temperature(probabilities: np.ndarray, true: np.ndarray) -> float:
 def negative_log_likelihood(probabilities: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Return minus the natural logarithm of the true class's probability, image by image."""
     of_truth = probabilities[np.arange(len(true)), true]
-    return -np.log(np.maximum(of_truth, _LEAST))
+    return -np.log(np.maximum(of_truth, LEAST))
 
 
 def _temperature(cut: Halves, draws: int, seed: int) -> Temperature:
