@@ -215,10 +215,13 @@ def _check_card(folder: Path, card: Any) -> None:
             f"{', '.join(CLASS_NAMES)}, in this order."
         )
     try:
-        networks.get(card["network"])
-        preparation.from_config(card["preparation"])
+        network = networks.get(card["network"])
+        side = preparation.from_config(card["preparation"]).height
     except (UnknownNetwork, ModelError) as error:
         raise ModelError(f"{where} cannot be used. {error}") from error
+    problem = network.wrong_size(side)
+    if problem:
+        raise ModelError(f"{where} cannot be used. {problem} {RESTORE}")
     missing = [name for name in FILES if not isinstance(card["checksums"].get(name), str)]
     if missing:
         raise ModelError(f"{where} lacks the checksum of {', '.join(missing)}. {RESTORE}")

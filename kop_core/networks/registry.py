@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kop_core.classes import CLASS_NAMES
-from kop_core.errors import UnknownNetwork
+from kop_core.errors import RunError, UnknownNetwork
 from kop_core.networks import paper
-from kop_core.radiographs.preparation import PREPARATIONS, Preparation
+from kop_core.radiographs.preparation import PREPARATIONS, Preparation, at_side
 
 if TYPE_CHECKING:
     import keras
@@ -32,6 +32,8 @@ class Network:
             from input to output go through it.
         options: what may be set when it is built, with the defaults.
         reference: where it was published.
+        sizes: smallest and largest side of the input, in pixels, that it can be built for.
+        why: what stands against a side outside them, as part of a sentence.
     """
 
     name: str
@@ -41,11 +43,28 @@ class Network:
     explain_layer: str
     options: dict[str, Any]
     reference: str
+    sizes: tuple[int, int] = (32, 512)
+    why: str = ""
 
     @property
     def input(self) -> Preparation:
         """The preparation of pixels that it is trained with."""
         return PREPARATIONS[self.preparation]
+
+    def input_of(self, size: int | None) -> Preparation:
+        """Return its preparation to another side, in pixels; ``None`` for its own."""
+        return self.input if size is None else at_side(self.input, size)
+
+    def wrong_size(self, size: int) -> str | None:
+        """Return why it cannot be built for a side in pixels, or ``None`` if it can."""
+        smallest, largest = self.sizes
+        if smallest <= size <= largest:
+            return None
+        why = f": {self.why}" if self.why else ""
+        return (
+            f"The network {self.name} takes pictures of {smallest} to {largest} pixels a side, "
+            f"not {size}{why}."
+        )
 
 
 _NETWORKS = {
@@ -60,6 +79,10 @@ _NETWORKS = {
             options={"dropout": 0.5, "batch_norm_momentum": 0.99},
             reference="O. K. M. Ali, A. K. Ibrahim, B. R. Altamer, A convolution neural network "
             "model for knee osteoporosis classification using X-ray images, 2025, Table 1",
+            # Beyond 292 its first dense layer is larger than a model that can be published.
+            sizes=(128, 292),
+            why="below, its poolings leave nothing of them; above, its dense layers outgrow "
+            "what a model's file may hold",
         ),
     )
 }
@@ -84,42 +107,49 @@ def get(name: str) -> Network:
         ) from None
 
 
-def build(name: str, *, precision: str = "float32", **options: Any) -> keras.Model:
+def build(
+    name: str, *, precision: str = "float32", size: int | None = None, **options: Any
+) -> keras.Model:
     """Build a network with fresh weights, one output a class.
 
     Args:
         name: a registered name.
+        size: side of the input in pixels; ``None`` for the network's own.
         precision: a Keras dtype policy, such as ``"float32"`` or ``"mixed_bfloat16"``.
             Inputs and probabilities are float32 under each.
         options: changes to the network's :attr:`Network.options`.
 
     Raises:
         UnknownNetwork: if there is none of that name.
+        RunError: for a size that the network cannot take.
         TypeError: for an option that the network does not have.
     """
     network = get(name)
+    problem = network.wrong_size(size) if size is not None else None
+    if problem:
+        raise RunError(problem)
     unknown = set(options) - set(network.options)
     if unknown:
         raise TypeError(f"The network {name!r} has no option {', '.join(sorted(unknown))}.")
     with _dtype_policy(precision):
         return network.builder(
-            input_shape=network.input.shape,
+            input_shape=network.input_of(size).shape,
             classes=len(CLASS_NAMES),
             **{**network.options, **options},
         )
 
 
-def load(name: str, options: dict[str, Any], path: Path) -> keras.Model:
+def load(name: str, options: dict[str, Any], path: Path, size: int | None = None) -> keras.Model:
     """Build a network in float32 and read its numbers from a ``model.keras``.
 
     The file's own description of layers is not read, so nothing in it can run; weights in
-    half precision become float32.
+    half precision become float32. ``size`` is as in :func:`build`.
 
     Raises:
         UnknownNetwork: if there is none of that name.
         Exception: whatever Keras raises if the file does not fit the network.
     """
-    model = build(name, **options)
+    model = build(name, size=size, **options)
     with warnings.catch_warnings():
         # Keras only warns of layers that it finds no weights for, and leaves them random.
         warnings.simplefilter("error", UserWarning)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,20 +56,35 @@ PREPARATIONS: dict[str, Preparation] = {
 }
 
 
+# Sides of the input, in pixels, that a card may ask for.
+SMALLEST_SIDE, LARGEST_SIDE = 32, 1024
+
+
+def at_side(preparation: Preparation, side: int) -> Preparation:
+    """Return the same preparation to another side, named after it: ``stretch160``."""
+    if side == preparation.height == preparation.width:
+        return preparation
+    name = f"{preparation.name.rstrip('0123456789')}{side}"
+    return replace(preparation, name=name, height=side, width=side)
+
+
 def from_config(config: dict[str, Any]) -> Preparation:
-    """Return the known preparation that a card describes.
+    """Return the preparation that a card describes: a known one, to any side within limits.
 
     Raises:
         ModelError: if it is unknown here, or differs from the one of that name.
     """
-    known = PREPARATIONS.get(str(config.get("name")))
-    if known is None or known.get_config() != config:
-        raise ModelError(
-            f"The card asks for a preparation of pixels that this version of KOP does not have "
-            f"({config.get('name')!r}). Known: {', '.join(PREPARATIONS)}. Update KOP, or restore "
-            "the card."
-        )
-    return known
+    side = config.get("height")
+    if type(side) is int and SMALLEST_SIDE <= side <= LARGEST_SIDE:
+        for known in PREPARATIONS.values():
+            found = at_side(known, side)
+            if found.get_config() == config:
+                return found
+    raise ModelError(
+        f"The card asks for a preparation of pixels that this version of KOP does not have "
+        f"({config.get('name')!r}). Known: {', '.join(PREPARATIONS)}, each also to other sides "
+        f"from {SMALLEST_SIDE} to {LARGEST_SIDE} pixels. Update KOP, or restore the card."
+    )
 
 
 def prepare_grey(radiograph: Radiograph, preparation: Preparation) -> np.ndarray:

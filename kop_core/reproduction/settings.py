@@ -31,13 +31,15 @@ PAPER_SETTINGS = TrainingConfig(
         mirror=True, rotation=2.0, shift=0.02, zoom=0.02, brightness=0.03, contrast=0.05
     ),
 )
-_OF_A_RUN = {"seed", "split", "fold", "folds", "epochs", "precision", "conflicts"}
+_OF_A_RUN = {"seed", "split", "fold", "folds", "epochs", "precision", "conflicts", "replicas"}
 
 
 def are_the_papers(config: Mapping[str, Any]) -> bool:
     """Return whether a run's settings are :data:`PAPER_SETTINGS`, but for what tells runs apart."""
     ours = PAPER_SETTINGS.get_config()
-    return all(config.get(name) == ours[name] for name in ours.keys() - _OF_A_RUN)
+    # Records of an older KOP lack what there was no choice of then.
+    theirs = {**TrainingConfig().get_config(), **config}
+    return all(theirs[name] == ours[name] for name in ours.keys() - _OF_A_RUN)
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from kop_core import networks
 from kop_core.datasets.feeding import Augmentation
 from kop_core.datasets.splits import CONFLICTS, PROTOCOLS, check_fold
 from kop_core.errors import RunError
+from kop_core.radiographs import Preparation
 
-_OPTIMIZERS = ("sgd", "adam")
-_SCHEDULES = ("cosine", "constant")
-_PRECISIONS = ("auto", "float32", "mixed_bfloat16")
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
+SCHEDULES = ("cosine", "steps", "constant")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16")
+CLASS_WEIGHTS = ("none", "balanced")
+KEEP = ("last", "best")
 # What a run means whose record was written before there was a choice.
 _FORMERLY = {"split": "random"}
 
@@ -30,10 +35,11 @@ class TrainingConfig:
         seed: decides split, first weights, order, augmentation and dropout.
         test_share: share of the files in the test part.
         batch_size: pictures a step.
-        optimizer: ``"sgd"`` or ``"adam"``.
+        optimizer: one of :data:`OPTIMIZERS`.
         learning_rate: at the start.
         momentum: of SGD, with Nesterov's correction.
-        schedule: ``"cosine"`` falls to zero at the last step, ``"constant"`` stays.
+        schedule: ``"cosine"`` falls to zero at the last step, ``"steps"`` to a tenth after
+            half of the steps and to a hundredth after three quarters, ``"constant"`` stays.
         options: options of the network, such as ``dropout``.
         augmentation: of the training part, or ``None``.
         precision: ``"float32"``, ``"mixed_bfloat16"``, or ``"auto"`` for what the
@@ -46,6 +52,19 @@ class TrainingConfig:
         fold: which of them is the test part, from 1.
         warmup_epochs: epochs over which the learning rate rises evenly from zero before
             the schedule begins.
+        size: side of the input in pixels, or ``None`` for the network's own.
+        validation_share: share of the training part that is set aside to watch the
+            training, by the same rule of what stays together. With 0 the test part is
+            watched, as in the paper, and nothing may be chosen by it.
+        class_weights: ``"balanced"`` gives each class the same say in the loss, however
+            many files it has; ``"none"`` each file.
+        patience: stop after so many epochs without a lower loss on the validation part;
+            ``None`` never does.
+        keep: whose weights the model gets: of the ``"last"`` epoch, or of the ``"best"``,
+            which has the lowest loss on the validation part.
+        weight_decay: share of each weight taken away a step, times the learning rate
+            (decoupled, as in AdamW); biases and normalisation are left alone.
+        replicas: how many processors of this machine share each batch.
     """
 
     network: str = "paper"
@@ -65,17 +84,29 @@ class TrainingConfig:
     folds: int | None = None
     fold: int | None = None
     warmup_epochs: float = 0.0
+    size: int | None = None
+    validation_share: float = 0.0
+    class_weights: str = "none"
+    patience: int | None = None
+    keep: str = "last"
+    weight_decay: float = 0.0
+    replicas: int = 1
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         checks = (
             (self.epochs >= 1, f"The number of epochs must be at least 1, and is {self.epochs}."),
             (self.seed >= 0, f"The seed must be 0 or more, and is {self.seed}."),
             (self.batch_size >= 1, f"The batch must be at least 1, and is {self.batch_size}."),
             (0 < self.test_share < 1, "The test part's share must lie between 0 and 1."),
-            (self.learning_rate > 0, "The learning rate must be above 0."),
-            (self.optimizer in _OPTIMIZERS, _one_of("optimiser", self.optimizer, _OPTIMIZERS)),
-            (self.schedule in _SCHEDULES, _one_of("schedule", self.schedule, _SCHEDULES)),
-            (self.precision in _PRECISIONS, _one_of("precision", self.precision, _PRECISIONS)),
+            (
+                0 < self.learning_rate < math.inf,
+                f"The learning rate must be above 0, and is {self.learning_rate:g}.",
+            ),
+            (0 <= self.momentum < 1, "The momentum must be at least 0 and below 1."),
+            (self.optimizer in OPTIMIZERS, _one_of("optimiser", self.optimizer, OPTIMIZERS)),
+            (self.schedule in SCHEDULES, _one_of("schedule", self.schedule, SCHEDULES)),
+            (self.precision in PRECISIONS, _one_of("precision", self.precision, PRECISIONS)),
             (self.split in PROTOCOLS, _one_of("split", self.split, PROTOCOLS)),
             (
                 self.conflicts in CONFLICTS,
@@ -85,11 +116,78 @@ class TrainingConfig:
                 0 <= self.warmup_epochs < self.epochs,
                 "The warm-up must be 0 epochs or more, and fewer than the run has.",
             ),
+            (
+                self.class_weights in CLASS_WEIGHTS,
+                _one_of("class weighting", self.class_weights, CLASS_WEIGHTS),
+            ),
+            (self.keep in KEEP, _one_of("choice of weights", self.keep, KEEP)),
+            (0 <= self.weight_decay < 1, "The weight decay must be at least 0 and below 1."),
+            *self._checks_of_validation(),
+            *self._checks_of_replicas(),
         )
         for holds, message in checks:
             if not holds:
                 raise RunError(message)
         check_fold(self.fold, self.folds, RunError)
+        self._check_size()
+
+    def _check_kinds(self) -> None:
+        """Raise :class:`RunError` for a value of the wrong kind, as a file may have it."""
+        for name, kinds in _KINDS.items():
+            value = getattr(self, name)
+            # In Python a bool is an int: a run of True epochs would be one of 1.
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise RunError(f"The setting {name} cannot be {value!r}.")
+
+    def _checks_of_validation(self) -> tuple[tuple[bool, str], ...]:
+        watched = self.validation_share > 0
+        return (
+            (
+                0 <= self.validation_share < 1,
+                "The validation part's share must be at least 0 and below 1, and is "
+                f"{self.validation_share:g}.",
+            ),
+            (
+                self.patience is None or self.patience >= 1,
+                f"The patience must be at least 1 epoch, and is {self.patience}.",
+            ),
+            (
+                watched or self.patience is None,
+                "Stopping early needs a validation part (a share above 0): without one the test "
+                "part would decide when to stop, and its figures would be too good.",
+            ),
+            (
+                watched or self.keep == "last",
+                "Keeping the best epoch needs a validation part (a share above 0): without one "
+                "the epoch would be chosen by the test part, and its figures would be too good.",
+            ),
+        )
+
+    def _checks_of_replicas(self) -> tuple[tuple[bool, str], ...]:
+        return (
+            (self.replicas >= 1, f"There must be at least 1 replica, not {self.replicas}."),
+            (
+                self.replicas < 1 or self.batch_size % self.replicas == 0,
+                f"A batch of {self.batch_size} cannot be shared evenly by {self.replicas} "
+                f"replicas. Choose a multiple of {self.replicas}.",
+            ),
+        )
+
+    def _check_size(self) -> None:
+        """Raise :class:`RunError` for a side that the network, if known, cannot take."""
+        if self.size is not None and self.network in networks.names():
+            problem = networks.get(self.network).wrong_size(self.size)
+            if problem:
+                raise RunError(problem)
+
+    @property
+    def preparation(self) -> Preparation:
+        """The preparation of pixels of this run.
+
+        Raises:
+            UnknownNetwork: if there is no such network.
+        """
+        return networks.get(self.network).input_of(self.size)
 
     def get_config(self) -> dict[str, Any]:
         """Return it as plain values for JSON."""
@@ -109,8 +207,34 @@ class TrainingConfig:
             augmentation = config.get("augmentation")
             augmentation = Augmentation(**augmentation) if augmentation else None
             return cls(**{**_FORMERLY, **config, "augmentation": augmentation})
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise RunError(f"The run's settings cannot be read: {error}.") from error
+
+
+_NUMBER = (int, float)
+_KINDS: dict[str, type | tuple] = {
+    "network": str,
+    "epochs": int,
+    "seed": int,
+    "test_share": _NUMBER,
+    "batch_size": int,
+    "optimizer": str,
+    "learning_rate": _NUMBER,
+    "momentum": _NUMBER,
+    "schedule": str,
+    "options": dict,
+    "precision": str,
+    "split": str,
+    "conflicts": str,
+    "warmup_epochs": _NUMBER,
+    "size": (int, type(None)),
+    "validation_share": _NUMBER,
+    "class_weights": str,
+    "patience": (int, type(None)),
+    "keep": str,
+    "weight_decay": _NUMBER,
+    "replicas": int,
+}
 
 
 def _one_of(what: str, value: str, known: tuple[str, ...]) -> str:
