@@ -1,8 +1,4 @@
-"""A report as one file of HTML that a person can send to a colleague.
-
-Everything is inside: plotly.js once, the figures, the words. A content security policy
-keeps the file from asking the network for anything.
-"""
+"""A report as one file of HTML: the figures, the words, the model's card."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from kop_core import wording
+from kop_core import html_file, wording
 from kop_core.evaluation import model_card, words
 from kop_core.evaluation.model_card import Section
 from kop_core.evaluation.reporting import Report
@@ -21,35 +17,21 @@ if TYPE_CHECKING:
     from kop_core.model_store import Model
 
 _STYLE = """
-:root {color-scheme: light dark; --ink: #1a282e; --paper: #fbfcfc; --soft: #edf2f4;
-  --line: #d3dde1; --warn: #fbf3dd; --warn-ink: #6b4e00;}
-@media (prefers-color-scheme: dark) {:root {--ink: #e4ebed; --paper: #10171a; --soft: #1a2429;
-  --line: #2e3b41; --warn: #332b17; --warn-ink: #ebd08a;}}
-body {margin: 0 auto; max-width: 1080px; padding: 1.5rem; background: var(--paper);
-  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere;}
 h1 {font-size: 1.6rem; margin: 0 0 .3rem;} h2 {font-size: 1.2rem; margin: 2rem 0 .4rem;}
-p, ul {max-width: 46rem; margin: .4rem 0;}
-.answer {font-size: 1.1rem;} .foot {opacity: .85; font-size: .9rem; margin-top: 2.5rem;}
+.answer {font-size: 1.1rem;}
 .badge {display: inline-block; background: var(--soft); border: 1px solid var(--line);
   border-radius: 6px; padding: .1rem .5rem; font-size: .9rem;}
 .warning {background: var(--warn); color: var(--warn-ink);}
-.figures {display: grid; gap: 1rem; grid-template-columns: minmax(0, 1fr);}
+.figures {gap: 1rem; grid-template-columns: minmax(0, 1fr);}
 @media (min-width: 880px) {.two {grid-template-columns: repeat(2, minmax(0, 1fr));}}
 .square {max-width: 600px;}
 summary {cursor: pointer; font-weight: 600; margin: .6rem 0;}
 h3 {font-size: 1rem; margin: 1rem 0 .2rem;}
-figure {margin: .5rem 0; min-width: 0;} figcaption {font-weight: 600;}
 .wide {overflow-x: auto;}
 table {border-collapse: collapse; font-size: .9rem; margin: .6rem 0;}
 th, td {border-bottom: 1px solid var(--line); padding: .3rem .8rem .3rem 0; text-align: left;
   vertical-align: top; overflow-wrap: normal;}
-.js-plotly-plot .main-svg text {fill: var(--ink) !important;}
-.js-plotly-plot .hoverlayer .hovertext path {fill: var(--soft) !important;
-  stroke: var(--line) !important;}
 """
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-)
 
 
 def page(
@@ -72,8 +54,6 @@ def page(
         served: sentences on which outputs are shown where the model is used.
         before: sentences on what that means for thresholds.
     """
-    import plotly.offline
-
     body = [
         f"<h1>{escape(title)}</h1>",
         _badge(split),
@@ -87,15 +67,7 @@ def page(
         f'<p class="foot">Intervals: {escape(report.evaluation.get_config()["interval"])}. '
         f"{escape(wording.NOT_A_DEVICE)}</p>",
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Model report: {escape(title)}</title>\n<style>{_STYLE}</style>\n"
-        f"<script>{plotly.offline.get_plotlyjs()}</script></head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body></html>\n"
-    )
+    return html_file.document(f"Model report: {title}", _STYLE, body)
 
 
 def page_of(model: Model, report: Report) -> str:
@@ -222,12 +194,5 @@ def _table(rows: Sequence[dict[str, str]]) -> str:
 
 
 def _figures(*shown: tuple[str, go.Figure]) -> str:
-    from kop_core.figures import chart_config
-
-    drawn = []
-    for title, figure in shown:
-        config = {**chart_config("kop_report"), "responsive": True}
-        html = figure.to_html(full_html=False, include_plotlyjs=False, config=config)
-        drawn.append(f"<figure><figcaption>{escape(title)}</figcaption>{html}</figure>")
-    look = "figures two" if len(drawn) == 2 else "figures"
-    return f'<div class="{look}">{"".join(drawn)}</div>'
+    look = "figures two" if len(shown) == 2 else "figures"
+    return html_file.figures(shown, "kop_report", look)

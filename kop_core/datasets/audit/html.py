@@ -1,8 +1,4 @@
-"""An audit as one file of HTML that a person can send to a colleague.
-
-Everything is inside: plotly.js once, the figures, small pictures, the words. A content
-security policy keeps the file from asking the network for anything.
-"""
+"""An audit as one file of HTML: the figures, small pictures, the words."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 import kop_core
-from kop_core import wording
+from kop_core import html_file, wording
 from kop_core.classes import CLASS_NAMES
 from kop_core.datasets.audit import browsing, words
 from kop_core.datasets.audit.browsing import Group
@@ -47,28 +43,16 @@ class Bounds:
 
 BOUNDS = Bounds()
 
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-)
 _STYLE = """
-:root {color-scheme: light dark; --ink: #1a282e; --paper: #fbfcfc; --soft: #edf2f4;
-  --line: #d3dde1; --warn: #fbf3dd; --warn-ink: #6b4e00; --link: #17607a;}
-@media (prefers-color-scheme: dark) {:root {--ink: #e4ebed; --paper: #10171a; --soft: #1a2429;
-  --line: #2e3b41; --warn: #332b17; --warn-ink: #ebd08a; --link: #8ccbe0;}}
-body {margin: 0 auto; max-width: 1080px; padding: 1.5rem; background: var(--paper);
-  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere;}
 h1 {font-size: 1.1rem; margin: 0; font-weight: 600;}
 h2 {font-size: 1.3rem; margin: 2.4rem 0 .4rem;}
 h3 {font-size: 1rem; margin: 1.2rem 0 .1rem;}
-p, ul {max-width: 46rem; margin: .4rem 0;}
 nav ul {display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; list-style: none; padding: 0;}
 a {color: var(--link);}
 .answer {font-size: 2rem; line-height: 1.2; font-weight: 650; margin: .3rem 0 .6rem;}
-.foot, .quiet {opacity: .85; font-size: .9rem;} .foot {margin-top: 2.5rem;}
 .note {background: var(--warn); color: var(--warn-ink); border-radius: 6px; padding: .3rem .7rem;}
-.figures {display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr));
+.figures {grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr));
   gap: 1rem 2rem;}
-.figures figure {margin: .5rem 0; min-width: 0;} .figures figcaption {font-weight: 600;}
 .groups {display: flex; flex-wrap: wrap; gap: .8rem; margin: .8rem 0;}
 .group {border: 1px solid var(--line); border-radius: 8px; padding: .2rem .9rem .7rem;
   max-width: 100%; box-sizing: border-box; break-inside: avoid;}
@@ -82,9 +66,6 @@ a {color: var(--link);}
 .class {font-weight: 600; font-size: .9rem; margin: .5rem 0 .3rem;}
 .class::before {content: ""; display: inline-block; width: .7rem; height: .7rem;
   border-radius: 2px; background: var(--class); margin-right: .4rem;}
-.js-plotly-plot .main-svg text {fill: var(--ink) !important;}
-.js-plotly-plot .hoverlayer .hovertext path {fill: var(--soft) !important;
-  stroke: var(--line) !important;}
 """
 
 
@@ -105,8 +86,6 @@ def to_html(
         bounds: how much is shown.
         progress: called with groups pictured and groups in all.
     """
-    import plotly.offline
-
     pictures = _Pictures(report, data, bounds)
     groups = browsing.all_groups(report)
     conflicts = [g for g in groups if g.conflicted][: bounds.conflicts]
@@ -127,15 +106,7 @@ def to_html(
     body = [_head(report, data, [s for s in sections if s[2]])]
     body += [_section(*section) for section in sections if section[2]]
     body.append(_foot(report))
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Data audit: {escape(report.name)}</title>\n<style>{_STYLE}</style>\n"
-        f"<script>{plotly.offline.get_plotlyjs()}</script></head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body></html>\n"
-    )
+    return html_file.document(f"Data audit: {report.name}", _STYLE, body)
 
 
 class _Pictures:
@@ -323,11 +294,4 @@ def _quiet(sentence: str) -> str:
 
 
 def _figures(*shown: tuple[str, go.Figure]) -> str:
-    from kop_core.figures import chart_config
-
-    drawn = []
-    for title, figure in shown:
-        config = {**chart_config("kop_audit"), "responsive": True}
-        html = figure.to_html(full_html=False, include_plotlyjs=False, config=config)
-        drawn.append(f"<figure><figcaption>{escape(title)}</figcaption>{html}</figure>")
-    return f'<div class="figures">{"".join(drawn)}</div>'
+    return html_file.figures(shown, "kop_audit")
