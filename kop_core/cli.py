@@ -15,17 +15,26 @@ from kop_core import wording
 from kop_core.commands import (
     audit,
     classify,
+    delete,
     evaluate,
+    export,
     models,
     networks,
     publish,
     reproduce,
+    resume,
+    runs,
     split,
+    stop,
     train,
 )
 from kop_core.errors import KopError
 
-COMMANDS = (networks, models, classify, audit, split, train, reproduce, evaluate, publish)
+COMMANDS = (
+    *(networks, models, classify, audit, split, train),
+    *(runs, stop, resume, delete, publish, export),
+    *(reproduce, evaluate),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

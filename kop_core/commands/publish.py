@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from kop_core import model_store
+from kop_core.commands.runs import add_root
 
 
 def add(commands: Any) -> None:
     command = commands.add_parser("publish", help="put a finished run among the models")
-    command.add_argument("run_folder", type=Path, metavar="RUN")
+    command.add_argument("run_id", metavar="RUN", help="its id, or its folder")
     command.add_argument("--name", required=True, help="the model's id")
     command.add_argument("--title", help="its name in a sentence")
     command.add_argument("--source", help="where the training data came from")
@@ -25,12 +26,13 @@ def add(commands: Any) -> None:
         help="a fault found in it, shown beside every verdict (may be repeated)",
     )
     command.add_argument("--models", type=Path, help="folder of the models")
+    add_root(command)
     command.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
     model = model_store.publish(
-        options.run_folder,
+        _folder(options.run_id, options.runs),
         options.name,
         options.models,
         title=options.title,
@@ -40,3 +42,16 @@ def _run(options: argparse.Namespace) -> int:
     )
     print(f"{model.id} is in {model.folder}.")
     return 0
+
+
+def _folder(run: str, root: Path | None) -> Path:
+    """Return the folder of a run; a folder that has a card alone will do."""
+    from kop_core.errors import UnknownRun
+    from kop_core.training import runs
+
+    try:
+        return runs.get(run, root).folder
+    except UnknownRun:
+        if not Path(run).is_dir():
+            raise
+    return Path(run)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kop_core import model_store
+from kop_core.commands import queueing
 from kop_core.commands.console import ProgressLine, start_tensorflow
 from kop_core.datasets.splits import CONFLICTS, PROTOCOLS
 from kop_core.errors import RunError
@@ -40,6 +41,7 @@ def add(commands: Any) -> None:
     )
     command.add_argument("--out", type=Path, metavar="RUN", help="folder of the new run")
     command.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run")
+    queueing.add(command)
     command.set_defaults(run=_run)
 
 
@@ -61,20 +63,26 @@ _SETTINGS = (
 
 
 def _run(options: argparse.Namespace) -> int:
-    from kop_core.training import TrainingConfig, resume, train
+    from kop_core.training import TrainingConfig, locks, resume, train
 
-    start_tensorflow()
+    if options.run_id:
+        return queueing.work(options.run_id)
     chosen = {k: v for k in _SETTINGS if (v := getattr(options, k)) is not None}
     if options.dropout is not None:
         if not 0 <= options.dropout < 1:
             raise RunError(f"Dropout must be at least 0 and below 1, and is {options.dropout}.")
         chosen["options"] = {**TrainingConfig().options, "dropout": options.dropout}
+    if options.queue:
+        return queueing.queue(TrainingConfig(**chosen), options)
+    start_tensorflow()
     progress = ProgressLine()
     if options.resume:
         _check_same(options, chosen)
-        run = resume(options.resume, progress, options.data)
+        with locks.holding(options.resume):
+            run = resume(options.resume, progress, options.data)
     elif options.data and options.out:
-        run = train(TrainingConfig(**chosen), options.data, options.out, progress)
+        with locks.holding(options.out):
+            run = train(TrainingConfig(**chosen), options.data, options.out, progress)
     else:
         raise RunError(
             "Name the data and a folder for the run (--data FOLDER --out RUN), or a run "
