@@ -11,6 +11,7 @@ from kop_core.datasets.splits import (
     split_by_patient,
     split_by_radiograph,
     with_radiographs,
+    with_validation,
 )
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "split_by_radiograph",
     "summarise_patients",
     "with_radiographs",
+    "with_validation",
 ]

@@ -1,7 +1,8 @@
-"""Prepared pixels in memory, batches of them, and augmentation of the training part.
+"""Prepared pixels, batches of them, and augmentation of the training part.
 
-Everything random is drawn from the seed, the epoch and the file's place, so an epoch is
-the same whether a run came to it at once or after an interruption.
+Files are decoded and prepared once, before the first epoch: into memory, or beyond a limit
+into a file. Everything random is drawn from the seed, the epoch and the file's place, so an
+epoch is the same whether a run came to it at once or after an interruption.
 """
 
 from __future__ import annotations
@@ -9,16 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from kop_core.classes import CLASS_NAMES
+from kop_core.datasets import prepared
 from kop_core.datasets.scanning import DataSet, Item
 from kop_core.errors import RadiographError
 from kop_core.radiographs import Preparation, read
 from kop_core.radiographs.preparation import prepare_grey
+
+# Bytes of prepared pictures of one part that are held in memory; more go to a file.
+MEMORY_LIMIT = 2**30
 
 
 @dataclass(frozen=True)
@@ -113,38 +119,95 @@ def load(
     items: tuple[Item, ...],
     preparation: Preparation,
     progress: Callable[[int, int], None] | None = None,
+    memory_limit: int = MEMORY_LIMIT,
 ) -> Pixels:
-    """Read and prepare files. One that cannot be read is named and left out."""
-    grey = np.empty((len(items), preparation.height, preparation.width), np.float32)
-    kept, unreadable = [], []
-    for done, item in enumerate(items, start=1):
-        try:
-            radiograph = read(data.path(item), name=item.file)
-            grey[len(kept)] = prepare_grey(radiograph, preparation)
-            kept.append(item)
-        except RadiographError as error:
-            unreadable.append((item.file, error.reason))
-        if progress:
-            progress(done, len(items))
+    """Read and prepare files. One that cannot be read is named and left out.
+
+    Args:
+        data: the data set.
+        items: those of its files to read.
+        preparation: how.
+        progress: called with files done and files in all.
+        memory_limit: above so many bytes the pictures are kept in a file of KOP's cache
+            folder and mapped into memory; see :mod:`kop_core.datasets.prepared`.
+
+    Raises:
+        DataSetError: if they must be kept in a file and that cannot be written.
+    """
+    shape = (len(items), preparation.height, preparation.width)
+    unreadable: list[tuple[int, str]] = []
+
+    def pictures() -> Iterator[np.ndarray]:
+        for done, item in enumerate(items, start=1):
+            try:
+                radiograph = read(data.path(item), name=item.file)
+                yield prepare_grey(radiograph, preparation)
+            except RadiographError as error:
+                unreadable.append((done - 1, error.reason))
+            if progress:
+                progress(done, len(items))
+
+    if math.prod(shape) * np.float32().nbytes > memory_limit:
+        digests = [item.sha256 for item in items]
+        grey, unreadable = prepared.keep(digests, preparation, pictures, unreadable)
+    else:
+        grey = np.empty(shape, np.float32)
+        count = 0
+        for count, picture in enumerate(pictures(), start=1):
+            grey[count - 1] = picture
+        grey = grey[:count]
+    left_out = {place for place, _ in unreadable}
+    kept = tuple(item for place, item in enumerate(items) if place not in left_out)
     labels = [CLASS_NAMES.index(item.true) for item in kept]
     targets = np.eye(len(CLASS_NAMES), dtype=np.float32)[labels]
-    return Pixels(tuple(kept), grey[: len(kept)], targets, preparation, tuple(unreadable))
+    named = tuple((items[place].file, reason) for place, reason in unreadable)
+    return Pixels(kept, grey, targets, preparation, named)
+
+
+@dataclass(frozen=True, eq=False)
+class Epoch:
+    """The batches of one epoch, shuffled and augmented by seed and epoch, each by its number.
+
+    A batch depends on nothing but these, so several can be made at once, in any order.
+
+    Attributes:
+        pixels: the training part.
+        batch_size: pictures a batch; the last one may have fewer.
+        augmentation: how pictures are altered, or ``None``.
+        seed: of the run.
+        epoch: number of the epoch, from 0.
+    """
+
+    pixels: Pixels
+    batch_size: int
+    augmentation: Augmentation | None
+    seed: int
+    epoch: int
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.pixels.items) / self.batch_size)
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Places of the pictures in the order in which they are shown."""
+        rng = np.random.default_rng((self.seed, 0, self.epoch))
+        return rng.permutation(len(self.pixels.items))
+
+    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return inputs (batch, height, width, channels) and one-hot targets (batch, classes)."""
+        index = self.order[step * self.batch_size : (step + 1) * self.batch_size]
+        alter = self._alter if self.augmentation else None
+        return self.pixels.batch(index, alter), self.pixels.targets[index]
+
+    def _alter(self, picture: np.ndarray, place: int) -> np.ndarray:
+        rng = np.random.default_rng((self.seed, 1, self.epoch, place))
+        return self.augmentation.apply(picture, self.pixels.preparation, rng)
 
 
 def training_batches(
     pixels: Pixels, batch_size: int, augmentation: Augmentation | None, seed: int, epoch: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the batches of one epoch, shuffled and augmented by seed and epoch.
-
-    Yields:
-        Inputs (batch, height, width, channels) and one-hot targets (batch, classes).
-    """
-
-    def alter(picture: np.ndarray, index: int) -> np.ndarray:
-        rng = np.random.default_rng((seed, 1, epoch, index))
-        return augmentation.apply(picture, pixels.preparation, rng)
-
-    order = np.random.default_rng((seed, 0, epoch)).permutation(len(pixels.items))
-    for start in range(0, len(order), batch_size):
-        index = order[start : start + batch_size]
-        yield pixels.batch(index, alter if augmentation else None), pixels.targets[index]
+    """Yield the batches of one :class:`Epoch` one after another, each made when it is asked for."""
+    batches = Epoch(pixels, batch_size, augmentation, seed, epoch)
+    for step in range(len(batches)):
+        yield batches.batch(step)

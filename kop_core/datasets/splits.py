@@ -26,12 +26,15 @@ PROTOCOLS = ("radiograph", "patient", "random")
 CONFLICTS = ("keep", "drop", "test")
 
 _COLUMNS = ("file", "part", "true", "radiograph", "sha256", "patient")
+_PARTS = ("training", "test", "left out", "validation")
 _DRAWS = 20
+# So that the validation part is not drawn as the test part was.
+_OF_VALIDATION = 3
 
 
 @dataclass(frozen=True)
 class Split:
-    """A data set in two parts.
+    """A data set in two parts, or three: part of the training may watch over it.
 
     Attributes:
         protocol: what was kept together: ``"radiograph"``, ``"patient"`` (and radiograph),
@@ -44,6 +47,8 @@ class Split:
         fold: which fold is the test part, from 1; ``None`` if it is no fold.
         folds: how many folds there are.
         left_out: files in neither part, because of ``conflicts``.
+        validation: files set aside from the training part, on which it is decided which
+            epoch is the best and when to stop; see :func:`with_validation`.
     """
 
     protocol: str
@@ -54,11 +59,12 @@ class Split:
     fold: int | None = None
     folds: int | None = None
     left_out: tuple[Item, ...] = ()
+    validation: tuple[Item, ...] = ()
 
     @property
     def items(self) -> tuple[Item, ...]:
         """Every file of the data set, left out or not."""
-        return self.training + self.test + self.left_out
+        return self.training + self.validation + self.test + self.left_out
 
     def facts(self) -> dict[str, Any]:
         """Return how it was made and what is in it, as plain values for a record."""
@@ -69,7 +75,9 @@ class Split:
             "fold": self.fold,
             "folds": self.folds,
             "training_files": len(self.training),
+            "validation_files": len(self.validation),
             "left_out_files": len(self.left_out),
+            "validation_radiographs": _count_radiographs(self.validation),
             "training_radiographs": _count_radiographs(self.training),
             "test_radiographs": _count_radiographs(self.test),
             **leakage(self),
@@ -78,9 +86,14 @@ class Split:
     def to_csv(self) -> str:
         """Return it as a CSV table with the columns ``file,part,true,radiograph,sha256,patient``.
 
-        ``part`` is ``training``, ``test`` or ``left out``.
+        ``part`` is ``training``, ``validation``, ``test`` or ``left out``.
         """
-        parts = (("training", self.training), ("test", self.test), ("left out", self.left_out))
+        parts = (
+            ("training", self.training),
+            ("validation", self.validation),
+            ("test", self.test),
+            ("left out", self.left_out),
+        )
         stream = io.StringIO(newline="")
         rows = csv.writer(stream)
         rows.writerow(_COLUMNS)
@@ -107,7 +120,7 @@ class Split:
         Raises:
             DataSetError: if the file is not such a table.
         """
-        parts: dict[str, list[Item]] = {"training": [], "test": [], "left out": []}
+        parts: dict[str, list[Item]] = {p: [] for p in _PARTS}
         try:
             with path.open(newline="", encoding="utf-8") as stream:
                 for row in csv.DictReader(stream):
@@ -121,8 +134,8 @@ class Split:
                     parts[row["part"]].append(item)
         except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
             raise DataSetError(f"{path} is not a split that KOP wrote ({error!r}).") from error
-        training, test, left_out = (tuple(items) for items in parts.values())
-        return cls(protocol, seed, training, test, conflicts, fold, folds, left_out)
+        training, test, left_out, validation = (tuple(items) for items in parts.values())
+        return cls(protocol, seed, training, test, conflicts, fold, folds, left_out, validation)
 
 
 def with_radiographs(data: DataSet, progress: Callable[[int, int], None] | None = None) -> DataSet:
@@ -194,6 +207,46 @@ def make_split(
     )
     split = Split(by, seed, *parts, conflicts, left_out=tuple(i for i in items if i in left_out))
     return _whole(split, data)
+
+
+def with_validation(split: Split, share: float, seed: int) -> Split:
+    """Set a part of a split's training part aside, to watch the training with.
+
+    What stays together is as in the split: no radiograph (or patient) of a split by it is
+    in both parts. Classes are balanced as well as that allows, also where the split is
+    random. The test part stays as it is.
+
+    Args:
+        split: without a validation part.
+        share: share of the training part's files to set aside.
+        seed: the same seed gives the same part, to the file.
+
+    Raises:
+        DataSetError: if the share is out of range, or a part would lack a class.
+    """
+    if not 0 < share < 1:
+        raise DataSetError(f"The validation part's share must lie between 0 and 1, and is {share}.")
+    names = [n for n in classes.CLASS_NAMES if n in {i.true for i in split.training}]
+    names += sorted({i.true for i in split.training} - set(names))
+    groups = _groups(split.training, split.protocol)
+    counts = _class_counts(groups, names)
+    drawn = _draw_groups(counts, share, (seed, _OF_VALIDATION))
+    chosen = {item for place in drawn for item in groups[place]}
+    found = replace(
+        split,
+        training=tuple(i for i in split.training if i not in chosen),
+        validation=tuple(i for i in split.training if i in chosen),
+    )
+    for part, items in (("training", found.training), ("validation", found.validation)):
+        missing = [n for n in names if n not in {i.true for i in items}]
+        if missing:
+            what = "file" if split.protocol == "random" else split.protocol
+            raise DataSetError(
+                f"With a validation part of {share:.0%} the {part} part has no file of the class "
+                f"{' or '.join(missing)}. Each part needs a {what} of its own of every class. Add "
+                "pictures of it, or train without a validation part."
+            )
+    return found
 
 
 def split_by_radiograph(
@@ -428,7 +481,7 @@ def _draw_files(items: Sequence[Item], test_share: float, seed: int) -> set[Item
     return {items[i] for i in order[: round(len(order) * test_share)]}
 
 
-def _draw_groups(counts: np.ndarray, test_share: float, seed: int) -> set[int]:
+def _draw_groups(counts: np.ndarray, test_share: float, seed: int | tuple[int, ...]) -> set[int]:
     """Return the groups of a test part with about its share of each class.
 
     In random order a group is taken if that brings the part's classes nearer to their
