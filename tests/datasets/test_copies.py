@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from itertools import combinations
 
 import numpy as np
@@ -189,3 +190,29 @@ def test_pictures_are_read_as_they_are_shown(tmp_path):
     report = audit(scan(tmp_path), cache=False)
     assert len(report.groups()) == 1 and report.conflicted() == ["G0001"]
     assert {f.mode for f in report.files} == {"L", "I;16"}
+
+
+def test_a_stop_does_not_wait_for_the_comparisons_that_have_not_begun(monkeypatch):
+    class Stopped(Exception):
+        pass
+
+    looked = []
+
+    def look(*_):
+        looked.append(time.monotonic())
+        time.sleep(0.02)
+
+    def stop(done, total):
+        assert total == 1000  # 20 s of work for one thread
+        raise Stopped
+
+    pairs = [(0, 1, False, np.zeros((5, 2), int))] * 1000
+    monkeypatch.setattr(candidates, "whole_pairs", lambda signatures: [])
+    monkeypatch.setattr(candidates, "part_pairs", lambda signatures: pairs)
+    monkeypatch.setattr(copies, "_part", look)
+    with pytest.raises(Stopped):
+        copies.find_copies([signed(generated(seed)) for seed in range(2)], stop)
+    begun = len(looked)
+    assert 1 <= begun <= 50
+    time.sleep(0.2)
+    assert len(looked) == begun  # nothing goes on behind

@@ -7,15 +7,14 @@ pictures: whole pictures through a k-d tree, points through FLANN's randomised k
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
+from kop_core.datasets.audit import threads
 from kop_core.datasets.audit.signature import Signature, mirrored_descriptors, principal_axes
 
 _AXES = 24
@@ -95,13 +94,12 @@ def part_pairs(signatures: Sequence[Signature]) -> list[tuple[int, int, bool, np
 
 def _search(index, asked: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
     """Ask the index from several threads; FLANN itself uses one."""
-    workers = min(8, os.cpu_count() or 1)
 
     def ask(part: np.ndarray):
         return index.knnSearch(part, neighbours, params={"checks": _CHECKS})
 
-    with ThreadPoolExecutor(workers) as pool:
-        answers = list(pool.map(ask, np.array_split(asked, workers)))
+    with threads.pool() as pool:
+        answers = list(pool.map(ask, np.array_split(asked, threads.workers())))
     return np.vstack([a[0] for a in answers]), np.vstack([a[1] for a in answers])
 
 

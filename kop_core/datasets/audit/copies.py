@@ -8,14 +8,12 @@ and the blocks of both agree in their fine structure, which no two knees' do.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from kop_core.datasets.audit import candidates, geometry
+from kop_core.datasets.audit import candidates, geometry, threads
 from kop_core.datasets.audit.signature import Signature
 
 # Measured on paper1947 and knees of another study (benchmarks/audit.py holds the outcome):
@@ -129,7 +127,7 @@ def _parts(signatures: Sequence[Signature], groups: Groups, report: Report | Non
             return None  # joined through others meanwhile
         return _part(signatures, chosen[i], chosen[j], mirrored, points)
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with threads.pool() as pool:
         for done, match in enumerate(pool.map(look, pairs), start=1):
             if match:
                 matches.append(match)

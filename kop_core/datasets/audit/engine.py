@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -18,6 +17,7 @@ from PIL import Image
 
 from kop_core import radiographs
 from kop_core.datasets.audit import cache as kept_audits
+from kop_core.datasets.audit import threads
 from kop_core.datasets.audit.copies import Groups, find_copies
 from kop_core.datasets.audit.report import (
     AuditReport,
@@ -241,7 +241,7 @@ def _read_all(data: DataSet, items: Sequence[Item], tell: _Telling):
         except RadiographError as error:
             return item, error.reason, None
 
-    with _single_threaded_opencv(), _pool() as pool:
+    with _single_threaded_opencv(), threads.pool() as pool:
         for done, (item, look, signature) in enumerate(_bounded(pool, one, items), start=1):
             if signature is None:
                 unreadable[item.sha256] = look
@@ -275,23 +275,9 @@ def _mode(path: Path, bits: int) -> str:
         return f"{bits} bit"
 
 
-@contextmanager
-def _pool() -> Iterator[ThreadPoolExecutor]:
-    """Yield a pool; if the work is stopped, what has not begun is dropped."""
-    pool = ThreadPoolExecutor(_workers())
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _workers() -> int:
-    return max(1, min(8, os.cpu_count() or 1))
-
-
 def _bounded(pool: ThreadPoolExecutor, work: Callable, items: Sequence) -> Iterator:
     """Yield results in order, with only a few pictures in memory at a time."""
-    ahead = 4 * _workers()
+    ahead = 4 * threads.workers()
     waiting = [pool.submit(work, item) for item in items[:ahead]]
     for place in range(len(items)):
         yield waiting[place].result()
