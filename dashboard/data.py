@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import streamlit as st
 
+from kop_core import wording
 from kop_core.errors import DataSetError, KopError
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from kop_core.datasets.audit import AuditReport
 
 _LOG = logging.getLogger(__name__)
+# Unpacks an archive where it stays: archive, title, progress → folder, members left out.
+Keep = Callable[..., "tuple[Path, list[tuple[str, str]]]"]
 KEPT = 8
 _THUMBNAILS = 3000
 _PREFIX = "kop-data-"
@@ -65,7 +68,9 @@ class Job:
         error: why it ended without a report, or ``None``.
     """
 
-    def __init__(self, source: Path | BinaryIO, title: str, any_class: bool) -> None:
+    def __init__(
+        self, source: Path | BinaryIO, title: str, any_class: bool, keep: Keep | None = None
+    ) -> None:
         self.key = os.urandom(9).hex()
         self.title = title
         self.any_class = any_class
@@ -78,6 +83,8 @@ class Job:
         self.left_out: list[tuple[str, str]] = []
         self.error: str | None = None
         self.uploaded = not isinstance(source, Path)
+        self.temporary = self.uploaded and keep is None
+        self._keep = keep
         self._source: Path | BinaryIO | None = source
         self._stop = threading.Event()
         self._future: Future[None] | None = None
@@ -106,6 +113,17 @@ class Job:
     def share(self) -> float:
         """Return how much of the stage is done, between 0 and 1."""
         return min(1.0, self.done / self.total) if self.total else 0.0
+
+    def how_far(self) -> str:
+        """Return what is being done, how much of it is done, and the time left, in words."""
+        if self.cancelled:
+            return "Stopping at the next step."
+        said = self.stage
+        if self.total > 1:
+            said += f": {self.done:,} of {self.total:,}"
+        if self.seconds_left is not None and self.seconds_left > 2:
+            said += f", about {wording.duration(self.seconds_left)} left"
+        return f"{said}."
 
     def split_csv(self, test_share: float, seed: int, conflicts: str) -> str:
         """Return a split by radiograph as a CSV table; made once for the same settings.
@@ -167,6 +185,10 @@ class Job:
     def _unpack(self, archive: BinaryIO) -> Path:
         from kop_core.datasets.archives import unpack
 
+        if self._keep is not None:
+            step = self._step(_STAGES["unpacking"])
+            folder, self.left_out = self._keep(archive, self.title, progress=step)
+            return folder
         # The report calls a data set what its folder is called.
         name = re.sub(r"[^\w.() -]", "_", Path(self.title).stem).strip(". ")[:80] or "archive"
         folder = _temporary_folder(self) / name
@@ -217,7 +239,7 @@ class _Jobs:
         self._uploaded: weakref.WeakValueDictionary[str, Job] = weakref.WeakValueDictionary()
 
     def add(self, job: Job) -> Job:
-        if job.uploaded:
+        if job.temporary:
             self._uploaded[job.key] = job
         else:
             self._kept[job.key] = job
@@ -235,8 +257,17 @@ def _jobs() -> _Jobs:
     return _Jobs()
 
 
-def start(source: Path | BinaryIO, title: str, any_class: bool = False) -> Job:
+def start(
+    source: Path | BinaryIO, title: str, any_class: bool = False, keep: Keep | None = None
+) -> Job:
     """Begin an audit of a folder, a manifest or an archive; never waits.
+
+    Args:
+        source: what to audit.
+        title: what the person calls it.
+        any_class: whether folders named after no class of ours count.
+        keep: unpacks an archive where it stays, see
+            :func:`kop_core.training.kept_data.keep`; else it goes with the session.
 
     Raises:
         DataSetError: if there is no such folder or table.
@@ -245,7 +276,7 @@ def start(source: Path | BinaryIO, title: str, any_class: bool = False) -> Job:
         raise DataSetError(
             f"There is no folder or table {source} on the machine that runs KOP. Check the path."
         )
-    return _jobs().add(Job(source, title, any_class))
+    return _jobs().add(Job(source, title, any_class, keep))
 
 
 def find(key: str) -> Job | None:

@@ -16,6 +16,7 @@ from kop_core.commands import (
     audit,
     classify,
     delete,
+    estimate,
     evaluate,
     export,
     models,
@@ -31,7 +32,7 @@ from kop_core.commands import (
 from kop_core.errors import KopError
 
 COMMANDS = (
-    *(networks, models, classify, audit, split, train),
+    *(networks, models, classify, audit, split, estimate, train),
     *(runs, stop, resume, delete, publish, export),
     *(reproduce, evaluate),
 )
