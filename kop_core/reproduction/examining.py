@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from kop_core.datasets import Split
 from kop_core.datasets.audit import Leakage, SplitExamined, audit, examine_split
 from kop_core.datasets.audit.cache import VERSION
-from kop_core.evaluation import Estimate
+from kop_core.evaluation import Estimate, Predictions
+from kop_core.reproduction import by_heart
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from kop_core.datasets import DataSet
     from kop_core.datasets.audit.engine import Progress
+    from kop_core.training.run_folder import RunFolder
 
 _KEPT = (
     "files",
@@ -46,24 +46,26 @@ def of_data(data: DataSet, progress: Progress | None = None) -> dict[str, Any]:
 
 
 def of_run(
-    data: DataSet, table: Path, config: Mapping[str, Any], before: Mapping[str, Any] | None
+    data: DataSet, run: RunFolder, config: Mapping[str, Any], before: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Return what the split of a run leaks, and what a look-up scores on it.
+    """Return what the split of a run leaks, and what one scores on it who learned nothing.
 
     Args:
         data: the data set.
-        table: the run's ``split.csv``.
+        run: a finished run.
         config: the settings of the run.
-        before: what this function returned before; it is returned again if the split and
-            the audit are the same, since the look-up takes seconds.
+        before: what this function returned before; the audit is not asked again if it and
+            the split are the same, since the look-up takes seconds.
 
     Raises:
-        DataSetError: if the table is damaged.
+        DataSetError: if a table is damaged.
     """
-    split = Split.read(table, config["split"], config["seed"])
-    digest = hashlib.sha256(table.read_bytes()).hexdigest()
+    split = Split.read(run.split, config["split"], config["seed"])
+    digest = hashlib.sha256(run.split.read_bytes()).hexdigest()
+    known = by_heart.by_heart(split, Predictions.read(run.predictions))
+    of_labels = {"by_heart": known and known.get_config()}
     if before and (before["split_sha256"], before["audit_version"]) == (digest, VERSION):
-        return dict(before)
+        return {**before, **of_labels}
     parts = ([item.file for item in part] for part in (split.training, split.test))
     found = examine_split(data, *parts, split.protocol, split.seed)
     return {
@@ -71,6 +73,7 @@ def of_run(
         "look_up": found.look_up.get_config(),
         "split_sha256": digest,
         "audit_version": VERSION,
+        **of_labels,
     }
 
 
@@ -80,4 +83,6 @@ def read(stored: Mapping[str, Any]) -> SplitExamined:
     Raises:
         KeyError, TypeError: if they are not that.
     """
+    if stored.get("by_heart"):
+        by_heart.ByHeart.from_config(stored["by_heart"])
     return SplitExamined(Leakage(**stored["leakage"]), Estimate(**stored["look_up"]))

@@ -12,7 +12,7 @@ from kop_core import wording
 from kop_core.classes import CLASS_NAMES
 from kop_core.evaluation import Estimate, Predictions, published
 from kop_core.evaluation.intervals import Scale, ratios
-from kop_core.reproduction import look_up, words
+from kop_core.reproduction import by_heart, look_up, words
 from kop_core.reproduction.results import Arm, Results
 
 _DRAWS = 2000
@@ -116,6 +116,7 @@ def _on_random(arm: Arm) -> Iterator[str]:
             f"{runs.get(reached, some)} {printed}; their mean is {points:.1f} points {side} it. "
             f"{_inside(arm)}"
         )
+    yield from by_heart.sentences(arm)
     yield from look_up.sentences(arm)
 
 

@@ -452,11 +452,20 @@ def _settings(results: Results) -> Iterator[str]:
         if augmentation
         else "none"
     )
-    optimiser = {"adam": "Adam", "sgd": f"SGD, momentum {config['momentum']:g}"}
+    optimiser = {
+        "adam": "Adam",
+        "adamw": "AdamW",
+        "rmsprop": "RMSprop",
+        "sgd": f"SGD, momentum {config['momentum']:g}",
+    }
     warm = (
         f", after {config['warmup_epochs']:g} epochs of warm-up" if config["warmup_epochs"] else ""
     )
-    falls = {"cosine": "falls to zero as a cosine", "constant": "stays"}[config["schedule"]]
+    falls = {
+        "cosine": "falls to zero as a cosine",
+        "constant": "stays",
+        "steps": "a tenth of it after half of the epochs, a hundredth after three quarters",
+    }[config["schedule"]]
     rows = [
         ("epochs", str(published.EPOCHS), str(config["epochs"])),
         ("test part", f"{100 * published.TEST_SHARE:.0f} %", _test_share(results)),

@@ -19,6 +19,7 @@ from kop_core.errors import RunError
 from kop_core.evaluation import Evaluation, Predictions, evaluate
 from kop_core.reproduction import examining, runs
 from kop_core.reproduction.settings import Job
+from kop_core.training.config import TrainingConfig
 from kop_core.training.run_folder import RunFolder, write_json
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def collect(
     kept = {run["name"]: run for run in (before.record["runs"] if before else ())}
     stored_data = before.record["data"] if before else {}
     fingerprint = source.fingerprint if source else stored_data.get("fingerprint")
-    tables = []
+    done = []
     for job in jobs:
         run = RunFolder(runs_folder / job.name)
         found = _entry(run, job, fingerprint)
@@ -81,7 +82,7 @@ def collect(
             found["examined"] = stored["examined"]
         kept[job.name] = found
         if finished:
-            tables.append((found, run.split))
+            done.append((found, run))
             target = folder / job.name
             target.mkdir(parents=True, exist_ok=True)
             for path in (run.history, run.predictions):
@@ -104,22 +105,22 @@ def collect(
     }
     if source:
         record["audit"] = examining.of_data(source, looking)
-        _examine(source, tables, looking)
+        _examine(source, done, looking)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RESULTS, record)
     return folder / RESULTS
 
 
 def _examine(
-    source: DataSet, tables: Sequence[tuple[dict[str, Any], Path]], looking: Progress | None
+    source: DataSet, done: Sequence[tuple[dict[str, Any], RunFolder]], looking: Progress | None
 ) -> None:
-    """Note in the entry of each run, beside the table of its split, what that split leaks."""
-    for place, (entry, table) in enumerate(tables, start=1):
+    """Note in the entry of each finished run what its split leaks."""
+    for place, (entry, run) in enumerate(done, start=1):
         if looking:
-            looking("split", place, len(tables), None)
-        if table.is_file():
+            looking("split", place, len(done), None)
+        if run.split.is_file():
             entry["examined"] = examining.of_run(
-                source, table, entry["config"], entry.get("examined")
+                source, run, entry["config"], entry.get("examined")
             )
 
 
@@ -174,6 +175,8 @@ def read(folder: Path) -> Results:
         ):
             raise ValueError("an entry of a run is incomplete")
         for entry in record["runs"]:
+            # Settings that came later have their defaults: so they compare with today's.
+            entry["config"] = TrainingConfig.from_config(entry["config"]).get_config()
             if "examined" in entry:
                 examining.read(entry["examined"])
         return Results(folder, {**record, "name": str(record["name"]), "data": record["data"]})

@@ -288,6 +288,17 @@ def test_a_split_is_examined_once(copy, monkeypatch):
     assert stored(copy)["runs"][0]["examined"]["audit_version"] == "another"
 
 
+def test_results_from_before_a_setting_was_there_still_fit(copy):
+    path = copy.out / "knees" / results.RESULTS
+    old = stored(copy)
+    for entry in old["runs"]:
+        del entry["config"]["warmup_epochs"]
+    write_json(path, old)
+    shutil.rmtree(copy.runs)  # what was collected is compared with what is wanted now
+    rebuild(copy.out, copy.data, copy.jobs, copy.runs)
+    assert all("warmup_epochs" in entry["config"] for entry in stored(copy)["runs"])
+
+
 def test_results_from_before_the_audit_make_a_page(copy):
     path = copy.out / "knees" / results.RESULTS
     old = stored(copy)
