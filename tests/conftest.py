@@ -106,9 +106,8 @@ def write_radiographs(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def small_network(monkeypatch):
-    """Register a network with every kind of state that a run must bring back."""
+def make_small_network():
+    """Return a network with every kind of state that a run must bring back."""
     from kop_core.networks import registry
 
     def build(input_shape, classes, batch_norm_momentum, dropout):
@@ -125,7 +124,7 @@ def small_network(monkeypatch):
         outputs = layers.Dense(classes, activation="softmax", dtype="float32")(x)
         return keras.Model(inputs, outputs)
 
-    network = registry.Network(
+    return registry.Network(
         name="small",
         title="Small",
         builder=build,
@@ -134,5 +133,13 @@ def small_network(monkeypatch):
         options={"batch_norm_momentum": 0.9, "dropout": 0.5},
         reference="none",
     )
+
+
+@pytest.fixture
+def small_network(monkeypatch):
+    """Register the network ``small`` in this process."""
+    from kop_core.networks import registry
+
+    network = make_small_network()
     monkeypatch.setitem(registry._NETWORKS, "small", network)
     return network

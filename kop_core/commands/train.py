@@ -12,6 +12,7 @@ from kop_core.commands import queueing
 from kop_core.commands.console import ProgressLine, start_tensorflow
 from kop_core.datasets.splits import CONFLICTS, PROTOCOLS
 from kop_core.errors import RunError
+from kop_core.training.config import CLASS_WEIGHTS, KEEP, OPTIMIZERS, PRECISIONS, SCHEDULES
 
 
 def add(commands: Any) -> None:
@@ -22,8 +23,36 @@ def add(commands: Any) -> None:
     command.add_argument("--seed", type=int, metavar="S", help="default: 0")
     command.add_argument("--batch", type=int, metavar="N", dest="batch_size", help="default: 16")
     command.add_argument("--learning-rate", type=float, metavar="RATE", help="default: 0.001")
-    command.add_argument("--optimizer", choices=("sgd", "adam"), help="default: sgd")
-    command.add_argument("--precision", choices=("auto", "float32", "mixed_bfloat16"))
+    command.add_argument("--schedule", choices=SCHEDULES, help="of the rate (default: cosine)")
+    command.add_argument("--optimizer", choices=OPTIMIZERS, help="default: sgd")
+    command.add_argument("--momentum", type=float, metavar="SHARE", help="of SGD (default: 0.9)")
+    command.add_argument(
+        "--weight-decay", type=float, metavar="SHARE", help="a step, times the rate (default: 0)"
+    )
+    command.add_argument("--precision", choices=PRECISIONS, help="default: auto")
+    command.add_argument(
+        "--size", type=int, metavar="PIXELS", help="side of the input (default: the network's own)"
+    )
+    command.add_argument(
+        "--replicas", type=int, metavar="N", help="GPUs that share each batch (default: 1)"
+    )
+    command.add_argument(
+        "--no-augmentation", action="store_true", help="show every picture as it is"
+    )
+    command.add_argument(
+        "--class-weights", choices=CLASS_WEIGHTS, help="in the loss (default: none)"
+    )
+    command.add_argument(
+        "--validation-share",
+        type=float,
+        metavar="SHARE",
+        help="of the training part, to watch the training with (default: 0: the test part is "
+        "watched, as in the paper)",
+    )
+    command.add_argument(
+        "--patience", type=int, metavar="EPOCHS", help="without a lower validation loss, then stop"
+    )
+    command.add_argument("--keep", choices=KEEP, help="whose weights (default: last)")
     command.add_argument("--dropout", type=float, metavar="SHARE", help="of the dense layers")
     command.add_argument(
         "--warmup", type=float, metavar="EPOCHS", dest="warmup_epochs", help="default: 0"
@@ -51,8 +80,17 @@ _SETTINGS = (
     "seed",
     "batch_size",
     "learning_rate",
+    "schedule",
     "optimizer",
+    "momentum",
+    "weight_decay",
     "precision",
+    "size",
+    "replicas",
+    "class_weights",
+    "validation_share",
+    "patience",
+    "keep",
     "warmup_epochs",
     "split",
     "test_share",
@@ -72,6 +110,8 @@ def _run(options: argparse.Namespace) -> int:
         if not 0 <= options.dropout < 1:
             raise RunError(f"Dropout must be at least 0 and below 1, and is {options.dropout}.")
         chosen["options"] = {**TrainingConfig().options, "dropout": options.dropout}
+    if options.no_augmentation:
+        chosen["augmentation"] = None
     if options.queue:
         return queueing.queue(TrainingConfig(**chosen), options)
     start_tensorflow()

@@ -2,6 +2,6 @@
 
 from kop_core.training.config import TrainingConfig
 from kop_core.training.precision import best_precision
-from kop_core.training.trainer import Progress, resume, train
+from kop_core.training.trainer import Progress, StopAsked, resume, train
 
-__all__ = ["Progress", "TrainingConfig", "best_precision", "resume", "train"]
+__all__ = ["Progress", "StopAsked", "TrainingConfig", "best_precision", "resume", "train"]

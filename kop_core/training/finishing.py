@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,12 +27,28 @@ MAX_DIFFERENCE = 0.005
 _BATCH = 16
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        epochs: whole epochs done.
+        kept: the epoch whose weights the model has.
+        stopped: whether a person stopped it before its time.
+    """
+
+    epochs: int
+    kept: int
+    stopped: bool = False
+
+
 def finish(
     run: RunFolder,
     trained: keras.Model,
     test: Pixels,
     record: dict[str, Any],
     split: Split,
+    outcome: Outcome,
     unreadable: tuple[tuple[str, str], ...] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -42,10 +59,11 @@ def finish(
 
     Args:
         run: its folder.
-        trained: the network with its last weights.
+        trained: the network with the weights that are kept.
         test: the test part.
         record: what ``run.json`` says.
-        split: both parts of the data.
+        split: the parts of the data.
+        outcome: how the run ended.
         unreadable: files that were left out, with the reason.
         progress: called with pictures done and in all.
 
@@ -53,12 +71,14 @@ def finish(
         RunError: if half precision would move a probability by more than 0.005.
     """
     config = record["config"]
-    full = networks.build(config["network"], **config["options"])
+    size = config.get("size")
+    full = networks.build(config["network"], size=size, **config["options"])
     full.set_weights(trained.get_weights())
     _save_half(full, config, run)
-    served = networks.load(config["network"], config["options"], run.model)
-    probabilities = predict(served, test, _BATCH, progress)
-    difference = float(np.abs(probabilities - predict(full, test, _BATCH)).max())
+    served = networks.load(config["network"], config["options"], run.model, size)
+    probabilities = predict(served.predict_on_batch, test, _BATCH, progress)
+    in_full = predict(full.predict_on_batch, test, _BATCH)
+    difference = float(np.abs(probabilities - in_full).max())
     if not difference <= MAX_DIFFERENCE:
         raise RunError(
             f"In half precision a probability moves by {difference:.4f}, more than the "
@@ -76,7 +96,7 @@ def finish(
     evaluation, tried = evaluate(predictions), calibrate(predictions)
     found = {**conflicts(split), "unreadable": [list(u) for u in unreadable]}
     record = {**record, "data": {**record["data"], **found}}
-    write_json(run.card, _card(run, record, evaluation, tried, full, difference))
+    write_json(run.card, _card(run, record, evaluation, tried, outcome, full, difference))
 
 
 def conflicts(split: Split) -> dict[str, int | None]:
@@ -132,12 +152,21 @@ def calibrate(predictions: Predictions) -> dict[str, Any]:
 
 
 def _save_half(full: keras.Model, config: dict[str, Any], run: RunFolder) -> None:
-    half = networks.build(config["network"], precision="float16", **config["options"])
+    half = networks.build(
+        config["network"], precision="float16", size=config.get("size"), **config["options"]
+    )
     weights = [w.astype(v.dtype) for w, v in zip(full.get_weights(), half.weights)]
     if not all(np.isfinite(w).all() for w in weights):
         raise RunError("A weight is too large for half precision. The model was not written.")
     half.set_weights(weights)
-    half.save(run.model)
+    try:
+        half.save(run.model)
+    except OSError as error:
+        run.model.unlink(missing_ok=True)
+        raise RunError(
+            f"{run.model} could not be written ({error.strerror or 'the disk may be full'}). Free "
+            "some space, then resume the run: nothing that was learned is lost."
+        ) from error
 
 
 def _card(
@@ -145,6 +174,7 @@ def _card(
     record: dict[str, Any],
     evaluation: Evaluation,
     tried: dict[str, Any],
+    outcome: Outcome,
     model: keras.Model,
     difference: float,
 ) -> dict[str, Any]:
@@ -162,9 +192,9 @@ def _card(
         "options": {**network.options, **config["options"]},
         "parameters": model.count_params(),
         "reference": network.reference,
-        "preparation": network.input.get_config(),
+        "preparation": network.input_of(config.get("size")).get_config(),
         "classes": list(CLASS_NAMES),
-        "statements": statements(record, evaluation, kept),
+        "statements": statements(record, evaluation, kept, outcome),
         "data": data,
         "split": record["split"],
         "evaluation": evaluation.get_config(),
@@ -173,9 +203,12 @@ def _card(
         "training": {
             "config": config,
             "precision": record["precision"],
-            "epochs_run": len(run.read_history()),
+            "epochs_run": outcome.epochs,
+            "kept_epoch": outcome.kept,
+            "stopped": outcome.stopped,
             "minutes": round(sum(r["seconds"] for r in run.read_history()) / 60, 1),
-            "weights": "of the last epoch; no epoch was chosen by looking at the test part",
+            "weights": f"{_whose(config, outcome)}; no epoch was chosen by looking at the test "
+            "part",
         },
         "storage": {
             "precision": "float16",
@@ -187,8 +220,20 @@ def _card(
     }
 
 
+def _whose(config: dict[str, Any], outcome: Outcome | None) -> str:
+    """Return which epoch's weights a model has, as part of a sentence."""
+    if outcome is not None and config.get("keep") == "best":
+        return f"of epoch {outcome.kept}, which had the lowest loss on the validation part"
+    if outcome is not None and outcome.stopped:
+        return f"of epoch {outcome.kept}, the last whole one"
+    return "of the last epoch"
+
+
 def statements(
-    record: dict[str, Any], evaluation: Evaluation, kept: dict[str, Any] | None = None
+    record: dict[str, Any],
+    evaluation: Evaluation,
+    kept: dict[str, Any] | None = None,
+    outcome: Outcome | None = None,
 ) -> list[str]:
     """Return, in plain words, what the figures of a run mean and do not mean.
 
@@ -196,14 +241,17 @@ def statements(
         record: what ``run.json`` says.
         evaluation: what was measured on the test part.
         kept: ``calibration`` or ``calibration_tried``, if a temperature was tried.
+        outcome: how the run ended; as it was set to, if it is not given.
     """
-    data, split = record["data"], record["split"]
+    data, split, config = record["data"], record["split"], record.get("config", {})
     files = f"{data['files']:,} files of {data['name']}"
-    rest = "another" if split.get("left_out_files") else "the other"
+    watching = split.get("validation_files", 0)
+    rest = "another" if split.get("left_out_files") or watching else "the other"
     said = [
         f"Trained on {split['training_files']:,} of {files}; "
         f"measured on {rest} {split['test_files']:,}."
     ]
+    said += _said_of_epochs(config, outcome)
     if data.get("unreadable"):
         said.append(f"{len(data['unreadable']):,} of these could not be read and were left out.")
     said += _said_of_split(split)
@@ -214,14 +262,40 @@ def statements(
             "stated by the data set. Copies that it missed may be on both sides."
         )
     figure = wording.accuracy(evaluation.get_config())
-    looked = ", as in the paper" if split["protocol"] == "random" else ""
-    said.append(
-        f"Share of the test images classified as they are labelled: {figure}. The test part was "
-        f"also looked at after every epoch{looked}; the weights are those of the last epoch."
-    )
+    whose = _whose(config, outcome)
+    if watching:
+        looked = (
+            f"The test part was looked at once, at the end: {_pictures(watching)} of the training "
+            f"part were set aside to watch the training. The weights are those {whose}."
+        )
+    else:
+        as_there = ", as in the paper" if split["protocol"] == "random" else ""
+        looked = (
+            f"The test part was also looked at after every epoch{as_there}; the weights are those "
+            f"{whose}."
+        )
+    said.append(f"Share of the test images classified as they are labelled: {figure}. {looked}")
     said += wording.calibration({**(kept or {}), "split": split})
     said.append("Not a medical device. For research and teaching, not for a diagnosis.")
     return said
+
+
+def _said_of_epochs(config: dict[str, Any], outcome: Outcome | None) -> list[str]:
+    """Say it where a run did not go through all of its epochs."""
+    wanted = config.get("epochs")
+    if outcome is None or wanted is None or outcome.epochs >= wanted:
+        return []
+    done = "1 epoch" if outcome.epochs == 1 else f"{outcome.epochs} epochs"
+    if outcome.stopped:
+        return [f"The training was stopped by hand after {done} of {wanted}."]
+    return [
+        f"The training ended after {done} of {wanted}: for the last {config['patience']} the loss "
+        "on the validation part had not become lower."
+    ]
+
+
+def _pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count:,} pictures"
 
 
 def _said_of_split(split: dict[str, Any]) -> list[str]:

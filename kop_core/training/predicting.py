@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from kop_core.datasets.feeding import Pixels
 
-if TYPE_CHECKING:
-    import keras
-
 
 def predict(
-    model: keras.Model,
+    forward: Callable[[np.ndarray], Any],
     pixels: Pixels,
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
@@ -22,7 +19,7 @@ def predict(
     """Return probabilities, float32, shape (pictures, classes).
 
     Args:
-        model: the network.
+        forward: gives probabilities for a batch, such as a network's ``predict_on_batch``.
         pixels: the part, prepared.
         batch_size: pictures a step.
         progress: called with pictures done and in all.
@@ -31,7 +28,7 @@ def predict(
     total = len(pixels.items)
     for start in range(0, total, batch_size):
         index = np.arange(start, min(start + batch_size, total))
-        outputs.append(np.asarray(model.predict_on_batch(pixels.batch(index))))
+        outputs.append(np.asarray(forward(pixels.batch(index))))
         if progress:
             progress(int(index[-1]) + 1, total)
     return np.concatenate(outputs)

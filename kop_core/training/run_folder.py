@@ -4,6 +4,7 @@
 ``split.csv``        which file is in which part
 ``history.csv``      a row an epoch
 ``checkpoint.npz``   weights and optimiser after the last whole epoch
+``best-0012.npz``    weights of the best epoch, if that is what is kept
 ``model.keras``, ``card.json``, ``predictions.csv``: when it has finished
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,12 +24,15 @@ import numpy as np
 
 from kop_core.errors import RunError
 
+# What a run that was set up, or is about to begin, has in its folder.
+_BEFORE = {"request.json", "state.json", "log.txt", "lock", "stop"}
 HISTORY_COLUMNS = (
     "epoch",
     "accuracy",
     "loss",
     "val_accuracy",
     "val_loss",
+    "val_macro_f1",
     "learning_rate",
     "seconds",
 )
@@ -82,9 +87,10 @@ class RunFolder:
         """Make the folder.
 
         Raises:
-            RunError: if there is something in it already.
+            RunError: if there is more in it than what is written of a run that has not begun.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        there = self.path.exists()
+        if there and (not self.path.is_dir() or {p.name for p in self.path.iterdir()} - _BEFORE):
             raise RunError(
                 f"{self.path} exists already. Choose another folder, or go on with that run: "
                 f"--resume {self.path}"
@@ -117,27 +123,74 @@ class RunFolder:
         return [{**row, "epoch": int(row["epoch"])} for row in rows]
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
-        """Write ``history.csv`` anew."""
-        with replacing(self.history) as stream:
-            lines = [",".join(HISTORY_COLUMNS)]
-            lines += [",".join(f"{row[c]:.8g}" for c in HISTORY_COLUMNS) for row in rows]
+        """Write ``history.csv`` anew. What an older KOP did not measure is ``nan``.
+
+        Raises:
+            RunError: if it cannot be written; the one before stays.
+        """
+        lines = [",".join(HISTORY_COLUMNS)]
+        lines += [",".join(f"{row.get(c, math.nan):.8g}" for c in HISTORY_COLUMNS) for row in rows]
+        with self._told("history", len(rows)), replacing(self.history) as stream:
             stream.write(("\n".join(lines) + "\n").encode())
 
     def write_checkpoint(self, epoch: int, model: list, optimizer: list) -> None:
         """Keep what is needed to go on after ``epoch`` epochs.
 
         The old checkpoint stays until the new one is whole on disk.
+
+        Raises:
+            RunError: if it cannot be written; the one before stays.
         """
-        arrays = {"epoch": np.array(epoch)}
-        arrays |= {f"model/{i:03d}": np.asarray(v) for i, v in enumerate(model)}
-        arrays |= {f"optimizer/{i:03d}": np.asarray(v) for i, v in enumerate(optimizer)}
+        arrays = {"epoch": np.array(epoch), **_numbered("model", model)}
+        arrays |= _numbered("optimizer", optimizer)
+        with self._told("checkpoint", epoch), replacing(self.checkpoint) as stream:
+            np.savez(stream, **arrays)
+
+    def _best(self, epoch: int) -> Path:
+        return self.path / f"best-{epoch:04d}.npz"
+
+    def write_best(self, epoch: int, model: list) -> None:
+        """Keep the weights of an epoch that is the best so far.
+
+        Raises:
+            RunError: if they cannot be written.
+        """
+        arrays = _numbered("model", model)
+        with self._told("best weights", epoch), replacing(self._best(epoch)) as stream:
+            np.savez(stream, **arrays)
+
+    def read_best(self, epoch: int) -> list[np.ndarray]:
+        """Return the weights of the best epoch.
+
+        Raises:
+            RunError: if they are not there or damaged.
+        """
+        path = self._best(epoch)
         try:
-            with replacing(self.checkpoint) as stream:
-                np.savez(stream, **arrays)
+            with np.load(path, allow_pickle=False) as arrays:
+                return [arrays[k] for k in sorted(arrays.files)]
+        except Exception as error:  # a damaged zip fails in many ways
+            raise RunError(
+                f"{path}, the weights of the best epoch, is missing or damaged. Put it back, or "
+                "start a new run."
+            ) from error
+
+    def remove_best_but(self, epoch: int) -> None:
+        """Remove the weights of epochs that are the best no more."""
+        for path in self.path.glob("best-*.npz"):
+            if path != self._best(epoch):
+                path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _told(self, what: str, epoch: int) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise RunError(
-                f"The checkpoint of epoch {epoch} could not be written ({error.strerror}). Free "
-                f"some space; then go on from the one before: --resume {self.path}"
+                f"The {what} of epoch {epoch} could not be written "
+                f"({error.strerror or 'the disk may be full'}). What was kept after the epoch "
+                "before is whole. Free some space in "
+                f"{self.path}, then resume the run: it goes on from there."
             ) from error
 
     def read_checkpoint(self) -> tuple[int, list[np.ndarray], list[np.ndarray]] | None:
@@ -156,6 +209,11 @@ class RunFolder:
                 return int(arrays["epoch"]), model, optimizer
         except Exception as error:  # a damaged zip fails in many ways
             raise RunError(f"{self.checkpoint} is damaged and cannot be gone on from.") from error
+
+
+def _numbered(kind: str, arrays: list) -> dict[str, np.ndarray]:
+    """Return arrays by names whose order is theirs."""
+    return {f"{kind}/{place:03d}": np.asarray(value) for place, value in enumerate(arrays)}
 
 
 @contextmanager

@@ -235,8 +235,13 @@ def _looks_like_a_run(folder: Path) -> bool:
     return any((folder / name).is_file() for name in names)
 
 
-def _read(folder: Path) -> Run:
-    """Return a run with everything that is wrong with its folder in its message."""
+def _read(folder: Path, alive: bool | None = None) -> Run:
+    """Return a run with everything that is wrong with its folder in its message.
+
+    Args:
+        folder: the run's.
+        alive: whether a process is at work on it; looked up if not given.
+    """
     if folder.is_symlink():
         return Run(folder.name, folder, FAILED, folder.name, message=(
             f"{folder.name} is a link and not a folder: it is not followed. Put the folder itself "
@@ -246,7 +251,7 @@ def _read(folder: Path) -> Run:
     said, request, record = _said(folder, wrong), _asked(folder, wrong), _record(folder, wrong)
     config = request.config if request else _config_of(record, wrong)
     history = _history(folder, wrong)
-    state = shown_state(folder, said)
+    state = shown_state(folder, said, alive)
     if request and record and not same_settings(request.config, record):
         wrong.append(OF_ANOTHER)
     if state not in ALIVE:
@@ -313,12 +318,12 @@ def _asked(folder: Path, wrong: list[str]) -> Request | None:
 
 
 def _record(folder: Path, wrong: list[str]) -> dict[str, Any] | None:
-    path = RunFolder(folder).record
-    if not path.exists() and not path.is_symlink():
-        return None
     try:
-        return RunFolder(folder).read_record()
-    except RunError:
+        record = read_json(RunFolder(folder).record)
+        if record is not None and not {"config", "data"} <= record.keys():
+            raise ValueError
+        return record
+    except ValueError:
         wrong.append(
             f"run.json of the run {folder.name} cannot be read: it was altered. Put it back, or "
             "start a new run."
@@ -535,15 +540,13 @@ def start(
     """
     folder = _folder_of(run)
     with locks.kept(_alone(run, "It can be started again when it has ended.")):
-        current = _read(folder)
-        # Its lock is ours: it cannot be at work, but it may be about to be.
-        state = shown_state(folder, current.progress, alive=False)
+        current = _read(folder, alive=False)  # its lock is ours
         if is_starting(current.progress):
             raise RunError(f"The run {run.id} is starting already.")
-        if state == FINISHED:
+        if current.state == FINISHED:
             raise RunError(f"The run {run.id} has finished. Start a new run to train further.")
         if current.config is None:
-            raise RunError(current.message or f"The run {run.id} cannot be read.")
+            raise RunError(current.message)
         try:
             (folder / STOP_FILE).unlink(missing_ok=True)
             said = {"state": QUEUED, "stage": STARTING, "epochs": current.epochs}
@@ -639,11 +642,9 @@ def _ask_to_stop(run: Run) -> None:
 
 def _mark_stopped(run: Run) -> None:
     """Write, of a run that nobody is at work on, that it was stopped."""
-    current = _read(run.folder)
-    state = shown_state(run.folder, current.progress, alive=False)
-    if state in ENDED or current.state == FAILED:
-        ended = FAILED if current.state == FAILED else state
-        raise RunError(f"The run {run.id} has ended already: it is {ended}.")
+    current = _read(run.folder, alive=False)
+    if current.state in ENDED:
+        raise RunError(f"The run {run.id} has ended already: it is {current.state}.")
     if is_starting(current.progress):  # its process finds this when it has come so far
         (run.folder / STOP_FILE).touch()
     said = {**current.progress, "state": STOPPED, "seconds_left": None}

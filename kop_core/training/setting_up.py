@@ -18,9 +18,10 @@ from kop_core.datasets.feeding import Augmentation
 from kop_core.reproduction.settings import PAPER_SETTINGS
 from kop_core.training.config import TrainingConfig
 from kop_core.training.estimating import DataFacts
+from kop_core.training.trainer import split_of
 
 if TYPE_CHECKING:
-    from kop_core.datasets import DataSet, Item, Split
+    from kop_core.datasets import DataSet, Item
     from kop_core.datasets.audit import AuditReport
 
 # Fewer files leave a test part of a few, of which each moves the accuracy by a quarter.
@@ -141,24 +142,6 @@ def divide(data: DataSet, config: TrainingConfig, unreadable: Sequence[str] = ()
         part("Test", split.test),
         part("Left out", split.left_out),
     )
-
-
-def split_of(data: DataSet, config: TrainingConfig) -> Split:
-    """Return the split that a run with these settings makes."""
-    from kop_core.datasets import make_split, with_validation
-
-    split = make_split(
-        data,
-        config.split,
-        config.test_share,
-        config.seed,
-        config.conflicts,
-        config.fold,
-        config.folds,
-    )
-    if config.validation_share:
-        split = with_validation(split, config.validation_share, config.seed)
-    return split
 
 
 def facts(parts: Parts, config: TrainingConfig, reading_seconds: float = 0.0) -> DataFacts:

@@ -76,7 +76,7 @@ def work(
     if run.folder.is_symlink():
         raise RunError(run.message)
     root = Path(root).absolute() if root else run.folder.parent
-    lock = locks.take(run.folder / locks.RUN_LOCK)
+    lock = locks.take(run.folder / locks.RUN_LOCK, wait=2.0)
     if lock is None:
         raise RunError(f"Another process is at work on the run {run.id}.")
     with locks.kept(lock):

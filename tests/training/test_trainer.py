@@ -71,7 +71,7 @@ def test_progress_has_the_time_left(finished):
     _, reports = finished
     stages = [r.stage for r in reports]
     assert list(dict.fromkeys(stages)) == [
-        "scanning", "reading", "training", "validating", "epoch", "measuring",
+        "scanning", "reading", "compiling", "training", "validating", "epoch", "measuring",
     ]  # fmt: skip
     left = [r.seconds_left for r in reports if r.stage == "epoch"]
     assert left[-1] == 0 and left == sorted(left, reverse=True)
