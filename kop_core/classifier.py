@@ -29,8 +29,9 @@ def load_network(model: Model) -> keras.Model:
     """
     model_store.verify(model)
     name, weights = model.card["network"], model.folder / model_store.WEIGHTS
+    side = from_config(model.card["preparation"]).height
     try:
-        return networks.load(name, model.card["options"], weights)
+        return networks.load(name, model.card["options"], weights, side)
     except Exception as error:  # h5py and Keras raise anything at all on a wrong file
         raise ModelError(
             f"The weights of the model {model.id} do not fit the network {name}. "

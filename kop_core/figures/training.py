@@ -13,31 +13,15 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-_GRID = "rgba(128,128,128,0.22)"
+from kop_core.figures.style import CLEAR, GRID, PERCENT
+
 # No colours of a class; apart in lightness too, and told apart by line and marker.
 _TRAINING, _WATCHED = "#7A8B94", "#009E73"
-_PERCENT = {
-    "tickvals": [0, 0.25, 0.5, 0.75, 1],
-    "ticktext": ["0 %", "25 %", "50 %", "75 %", "100 %"],
-}
 
 VALIDATION = "validation"
 TEST = "test part, as in the paper"
 
 Row = Mapping[str, Any]
-
-
-def chart_config(name: str) -> dict[str, Any]:
-    """Return what goes to Plotly beside a figure: one button, to download it.
-
-    Args:
-        name: of the file, without its ending.
-    """
-    return {
-        "displaylogo": False,
-        "modeBarButtons": [["toImage"]],
-        "toImageButtonOptions": {"format": "svg", "filename": name},
-    }
 
 
 def watched_part(validation_share: float) -> str:
@@ -50,7 +34,7 @@ def watched_part(validation_share: float) -> str:
 
 
 def accuracy(
-    rows: Sequence[Row], epochs: int, watched: str, kept: int | None = None, height: int = 300
+    rows: Sequence[Row], epochs: int, watched: str, kept: int | None = None, height: int = 280
 ) -> go.Figure:
     """Return accuracy by epoch, training and the part watched: the paper's Figure 7.
 
@@ -67,12 +51,12 @@ def accuracy(
         _line(rows, "val_accuracy", f"Watched part: {watched}", _share_of(_pictures(watched)))
     )
     _mark(figure, rows, "val_accuracy", kept)
-    figure.update_yaxes(range=[0, 1.02], title_text="Accuracy", **_PERCENT)
+    figure.update_yaxes(range=[0, 1.02], title_text="Accuracy", **PERCENT)
     return _dressed(figure, epochs, height)
 
 
 def loss(
-    rows: Sequence[Row], epochs: int, watched: str, kept: int | None = None, height: int = 300
+    rows: Sequence[Row], epochs: int, watched: str, kept: int | None = None, height: int = 280
 ) -> go.Figure:
     """Return the loss by epoch, training and the part watched: the paper's Figure 8.
 
@@ -95,7 +79,7 @@ def loss(
     return _dressed(figure, epochs, height)
 
 
-def learning_rate(rows: Sequence[Row], epochs: int, height: int = 190) -> go.Figure:
+def learning_rate(rows: Sequence[Row], epochs: int, height: int = 170) -> go.Figure:
     """Return the learning rate at the end of each epoch.
 
     Args:
@@ -117,7 +101,7 @@ def learning_rate(rows: Sequence[Row], epochs: int, height: int = 190) -> go.Fig
     return _dressed(figure, epochs, height)
 
 
-def macro_f1(rows: Sequence[Row], epochs: int, watched: str, height: int = 190) -> go.Figure:
+def macro_f1(rows: Sequence[Row], epochs: int, watched: str, height: int = 170) -> go.Figure:
     """Return the mean F1 of the three classes on the part watched, by epoch.
 
     Args:
@@ -209,8 +193,8 @@ def _dressed(figure: go.Figure, epochs: int, height: int) -> go.Figure:
     figure.update_layout(
         height=height,
         margin={"l": 10, "r": 14, "t": 10, "b": 10},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
         hovermode="closest",
         font_size=13,
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "title_text": ""},
@@ -220,9 +204,9 @@ def _dressed(figure: go.Figure, epochs: int, height: int) -> go.Figure:
     ticks = sorted({1, *range(step, epochs + 1, step)}) if step > 1 else [*range(1, epochs + 1)]
     figure.update_xaxes(
         range=[0.5, max(epochs, 1) + 0.5], tickvals=ticks, title_text="Epoch", fixedrange=True,
-        gridcolor=_GRID, zeroline=False, automargin=True, title_font_size=13,
+        gridcolor=GRID, zeroline=False, automargin=True, title_font_size=13,
     )  # fmt: skip
     figure.update_yaxes(
-        fixedrange=True, gridcolor=_GRID, zeroline=False, automargin=True, title_font_size=13
+        fixedrange=True, gridcolor=GRID, zeroline=False, automargin=True, title_font_size=13
     )
     return figure
