@@ -32,6 +32,7 @@ from PIL import Image
 import kop_core
 from kop_core import wording
 from kop_core.classes import CLASS_NAMES
+from kop_core.datasets.feeding import MEMORY_LIMIT
 from kop_core.errors import RadiographError, RunError
 from kop_core.training.config import TrainingConfig
 from kop_core.training.precision import best_precision
@@ -61,20 +62,30 @@ class DataFacts:
 
     Attributes:
         training: files to learn from.
-        watched: files that are looked at after every epoch.
+        validation: files that are set aside to be looked at after every epoch; 0 for none.
         test: files that are measured on at the end.
         reading_seconds: how long it takes to read and prepare one of them.
     """
 
     training: int
-    watched: int
+    validation: int
     test: int
     reading_seconds: float = 0.0
 
     @property
+    def watched(self) -> int:
+        """Files that are looked at after every epoch."""
+        return self.validation or self.test
+
+    @property
     def files(self) -> int:
         """All files that are read."""
-        return self.training + self.test + (self.watched if self.watched != self.test else 0)
+        return self.training + self.validation + self.test
+
+    def held(self, picture: int) -> int:
+        """Return how many pictures of so many bytes are held in memory, not in a file."""
+        parts = (self.training, self.validation, self.test)
+        return sum(files for files in parts if files * picture <= MEMORY_LIMIT)
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,7 @@ class Measurement:
                 isinstance(v, (int, float)) and math.isfinite(v) and v >= 0
                 for v in asdict(found).values()
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             raise RunError(f"This is no measurement of a training step ({error!r}).") from error
         if not sound or not found.step_seconds > 0:
             raise RunError("This is no measurement of a training step.")
@@ -192,13 +203,14 @@ def estimate(config: TrainingConfig, data: DataFacts, measured: Measurement) -> 
     seconds = (
         measured.start_seconds + data.files * data.reading_seconds + config.epochs * epoch + after
     )
-    more = max(0, data.files - measured.pictures)
+    picture = _picture_bytes(config)
+    more = max(0, data.held(picture) - measured.pictures)
     return Estimate(
         seconds,
         config.epochs,
         steps,
         measured.step_seconds,
-        measured.memory_bytes + more * _picture_bytes(config),
+        measured.memory_bytes + more * picture,
         measured.parameters,
         config.patience is not None,
         measured.busy,
@@ -301,22 +313,24 @@ def _run(
     except OSError as error:
         raise RunError(f"The time could not be measured: {error.strerror}.") from error
     ends, asked = time.monotonic() + timeout, given
-    while True:
-        try:
-            output, complaints = process.communicate(asked, timeout=0.3)
-            break
-        except subprocess.TimeoutExpired:
-            asked = None
-            if (stop and stop.is_set()) or time.monotonic() > ends:
-                process.kill()
-                process.communicate()
-                stopped = stop and stop.is_set()
-                raise RunError(
-                    "The measurement was stopped."
-                    if stopped
-                    else "The time could not be measured: a few steps took more than "
-                    f"{wording.duration(timeout)}. A smaller batch or network is quicker."
-                ) from None
+    try:
+        while True:
+            try:
+                output, complaints = process.communicate(asked, timeout=0.3)
+                break
+            except subprocess.TimeoutExpired:
+                asked = None
+                if stop and stop.is_set():
+                    raise RunError("The measurement was stopped.") from None
+                if time.monotonic() > ends:
+                    raise RunError(
+                        "The time could not be measured: a few steps took more than "
+                        f"{wording.duration(timeout)}. A smaller batch or network is quicker."
+                    ) from None
+    finally:  # however this ends, nothing goes on measuring
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
     if process.returncode:
         raise RunError(f"The time could not be measured: {_reason(complaints, process.returncode)}")
     return output
@@ -505,7 +519,7 @@ def kept(config: TrainingConfig) -> Measurement | None:
     """Return what was measured of these settings on this machine before, or ``None``."""
     try:
         return Measurement.from_config(json.loads(_path(config).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RunError):
+    except (OSError, ValueError, TypeError, RecursionError, RunError):
         return None
 
 

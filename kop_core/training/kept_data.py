@@ -22,7 +22,7 @@ from kop_core.errors import RunError
 from kop_core.training import runs
 
 _FOLDER = ".data"
-_LEFT_OUT = "left_out.json"
+_LEFT_OUT = ".left_out.json"  # no data set is called so
 # Somebody may still be setting up a run on what was unpacked.
 SPARED = 24 * 3600.0
 
@@ -73,7 +73,7 @@ def keep(
         (draft / _LEFT_OUT).write_text(json.dumps(left_out), encoding="utf-8")
         with contextlib.suppress(OSError):  # another one has just unpacked the same
             draft.rename(place)
-        found = _found(place, called)
+        found = _found(place, called) or _mended(place, draft, called)
     except OSError as error:
         raise RunError(
             f"The archive cannot be unpacked in {inside}: {error.strerror}. Make room, or name a "
@@ -86,23 +86,27 @@ def keep(
     return found
 
 
+def _mended(place: Path, draft: Path, called: str) -> tuple[Path, list[tuple[str, str]]] | None:
+    """Put what a hand took from what was unpacked before back into it."""
+    for path in draft.iterdir():
+        with contextlib.suppress(OSError):  # a folder that is there stays: a run may need it
+            path.replace(place / path.name)
+    return _found(place, called)
+
+
 def _found(place: Path, called: str) -> tuple[Path, list[tuple[str, str]]] | None:
     """Return what was unpacked before, under whatever name it had then."""
     try:
-        left_out = [tuple(pair) for pair in json.loads((place / _LEFT_OUT).read_text("utf-8"))]
+        pairs = json.loads((place / _LEFT_OUT).read_text("utf-8"))
+        left_out = [(str(name), str(reason)) for name, reason in pairs]
         folders = sorted(p for p in place.iterdir() if p.is_dir())
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
     if not folders:
         return None
     with contextlib.suppress(OSError):
         os.utime(place)  # somebody wants it now
     return next((p for p in folders if p.name == called), folders[0]), left_out
-
-
-def holds(data_folder: str | Path, root: str | Path | None = None) -> bool:
-    """Return whether a data set is one that was unpacked here."""
-    return Path(data_folder).absolute().is_relative_to(folder(root))
 
 
 def unused(root: str | Path | None = None, spared: float = SPARED) -> list[Path]:
@@ -114,15 +118,18 @@ def unused(root: str | Path | None = None, spared: float = SPARED) -> list[Path]
             somebody may be setting up a run on it.
     """
     inside = folder(root)
+    # By name, which is the archive's content: whichever way a run's path leads there, and also
+    # if the runs folder was somewhere else when it was set up.
     needed = {
-        inside / Path(run.data_folder).relative_to(inside).parts[0]
+        part
         for run in runs.list_runs(root)
-        if run.data_folder and holds(run.data_folder, root) and Path(run.data_folder) != inside
+        if run.data_folder
+        for part in run.data_folder.parts
     }
     now, found = time.time(), []
     with contextlib.suppress(OSError):
         for path in sorted(inside.iterdir()):
-            if path not in needed and now - path.stat().st_mtime > spared:
+            if path.name not in needed and now - path.stat().st_mtime > spared:
                 found.append(path)
     return found
 
@@ -131,7 +138,10 @@ def remove_unused(root: str | Path | None = None, spared: float = SPARED) -> lis
     """Remove the unpacked archives that no run needs; return them. See :func:`unused`."""
     gone = unused(root, spared)
     for path in gone:
-        shutil.rmtree(path, ignore_errors=True)
+        doomed = path.with_name(f".gone-{path.name.lstrip('.')}")
+        with contextlib.suppress(OSError):  # what is removed halfway must not be found again
+            path.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
     return gone
 
 
@@ -147,4 +157,5 @@ def _digest(archive: BinaryIO) -> str:
 def _plain(name: str) -> str:
     """Return an archive's name as a folder may be called."""
     plain = re.sub(r"[^\w.() -]", "_", Path(name.replace("\0", "_")).stem).strip(". ")
-    return plain[:80] or "archive"
+    # No file system takes a longer name, in whatever script it is.
+    return plain.encode()[:200].decode(errors="ignore").strip(". ") or "archive"

@@ -146,8 +146,8 @@ def divide(data: DataSet, config: TrainingConfig, unreadable: Sequence[str] = ()
 
 def facts(parts: Parts, config: TrainingConfig, reading_seconds: float = 0.0) -> DataFacts:
     """Return what of the parts decides how long a run takes."""
-    watched = parts.validation if config.validation_share else parts.test
-    return DataFacts(parts.training.files, watched.files, parts.test.files, reading_seconds)
+    validation = parts.validation.files if config.validation_share else 0
+    return DataFacts(parts.training.files, validation, parts.test.files, reading_seconds)
 
 
 def copies_in_training(parts: Parts, report: AuditReport) -> float | None:
@@ -214,6 +214,13 @@ def faults_of_data(data: DataSet, report: AuditReport) -> list[str]:
 
 def faults_of_settings(config: TrainingConfig, parts: Parts) -> list[str]:
     """Return why a run with these settings cannot start on these parts, in sentences."""
+    needed = [parts.training, parts.test, *([parts.validation] if config.validation_share else [])]
+    empty = [part.name.lower() for part in needed if not part.files]
+    if empty:
+        return [
+            f"No file of the {listing(empty)} part can be read. Take another seed, or put readable "
+            "files in their place."
+        ]
     found = []
     if config.batch_size > parts.training.files:
         found.append(

@@ -142,7 +142,7 @@ def resume(
 
     Raises:
         RunError: if it is no run, or its data has changed.
-        StopAsked: if it was stopped before there was a whole epoch.
+        StopAsked: if it was stopped before it went on to learn.
     """
     run = RunFolder(Path(folder))
     record = run.read_record()
@@ -334,7 +334,7 @@ class _Run:
             "epoch": epoch + 1,
             **figures,
             **self._validate(epoch),
-            "learning_rate": float(self.processor.optimizer.learning_rate),
+            "learning_rate": self._learning_rate((epoch + 1) * self.steps - 1),
             "seconds": time.monotonic() - began,
         }
         self.history.append(row)
@@ -381,7 +381,8 @@ class _Run:
         weights = self.model.get_weights()
         if best == epoch:
             self.run.write_best(epoch, weights)
-        self.run.write_checkpoint(epoch, weights, self.processor.optimizer.variables)
+        optimizer = [variable.numpy() for variable in self.processor.optimizer.variables]
+        self.run.write_checkpoint(epoch, weights, optimizer)
         if best is not None:
             self.run.remove_best_but(best)
 

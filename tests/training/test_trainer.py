@@ -13,7 +13,7 @@ from kop_core import model_store
 from kop_core.datasets import Split, scan
 from kop_core.errors import DataSetError, RunError
 from kop_core.evaluation import Predictions, evaluate
-from kop_core.training import Progress, TrainingConfig, resume, train
+from kop_core.training import Progress, StopAsked, TrainingConfig, resume, train
 from kop_core.training.run_folder import RunFolder, write_json
 
 CONFIG = TrainingConfig(network="small", epochs=4, seed=3, batch_size=8, learning_rate=0.02,
@@ -292,3 +292,216 @@ def test_an_unreadable_picture_is_on_the_card(small_data, small_network, tmp_pat
     run = train(CONFIG, small_data, tmp_path / "run")
     card = json.loads((run / "card.json").read_text())
     assert [file for file, _ in card["data"]["unreadable"]] == ["Normal/Normal 3.png"]
+
+
+WATCHED = replace(CONFIG, split="radiograph", validation_share=0.2)
+
+
+def test_a_validation_part_is_watched_and_the_test_part_is_not(
+    small_data, small_network, tmp_path, monkeypatch
+):
+    from kop_core.training import trainer
+
+    watched = []
+
+    def seen(forward, pixels, *more):
+        watched.append({i.radiograph for i in pixels.items})
+        return trainer_predict(forward, pixels, *more)
+
+    trainer_predict = trainer.predict
+    monkeypatch.setattr(trainer, "predict", seen)
+    run = RunFolder(train(WATCHED, small_data, tmp_path / "run"))
+    split = split_of(run)
+    apart = [{i.radiograph for i in p} for p in (split.training, split.validation, split.test)]
+    assert all(apart) and not set.intersection(*apart[:2]) and not apart[1] & apart[2]
+    assert watched == [apart[1]] * WATCHED.epochs
+    said = " ".join(json.loads(run.card.read_text())["statements"])
+    assert "The test part was looked at once, at the end: " in said
+    assert f"{len(split.validation)} pictures of the training part were set aside" in said
+    assert "measured on another" in said
+
+
+def test_the_best_epoch_is_kept_also_after_an_interruption(
+    small_data, small_network, tmp_path, monkeypatch
+):
+    from kop_core.training.trainer import _Run
+
+    measured = _Run._validate
+
+    def validate(run, epoch):  # as if it had learned too much by heart from then on
+        return {**measured(run, epoch), "val_loss": abs(epoch - 2) + 0.5}
+
+    monkeypatch.setattr(_Run, "_validate", validate)
+    config = replace(WATCHED, epochs=6, keep="best", learning_rate=0.1, schedule="constant")
+    whole = RunFolder(train(config, small_data, tmp_path / "whole"))
+    losses = [row["val_loss"] for row in whole.read_history()]
+    best = losses.index(min(losses)) + 1
+    assert best == 3
+    training = json.loads(whole.card.read_text())["training"]
+    assert training["kept_epoch"] == best and training["epochs_run"] == 6
+    assert training["weights"].startswith(f"of epoch {best}, which had the lowest loss")
+    (kept,) = whole.path.glob("best-*.npz")
+    assert kept.name == f"best-{best:04d}.npz"
+    last = whole.read_checkpoint()[1]
+    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(whole.read_best(best), last))
+
+    def kill(progress: Progress) -> None:
+        if progress.stage == "training" and progress.epoch == best + 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(config, small_data, tmp_path / "cut", kill)
+    cut = RunFolder(resume(tmp_path / "cut"))
+    one, other = Predictions.read(whole.predictions), Predictions.read(cut.predictions)
+    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-4)
+
+
+def test_it_ends_early_once_the_validation_part_gets_no_better(small_data, small_network, tmp_path):
+    config = replace(WATCHED, epochs=30, patience=2, learning_rate=0.5, schedule="constant")
+    run = RunFolder(train(config, small_data, tmp_path / "run"))
+    losses = [row["val_loss"] for row in run.read_history()]
+    best = losses.index(min(losses)) + 1
+    assert len(losses) == best + 2 < 30
+    card = json.loads(run.card.read_text())
+    assert card["training"]["epochs_run"] == len(losses) and not card["training"]["stopped"]
+    assert f"The training ended after {len(losses)} epochs of 30" in " ".join(card["statements"])
+    before = run.card.read_bytes()
+    resume(run.path)
+    assert run.card.read_bytes() == before
+
+
+def stop_in(epoch: int, stage: str = "training"):
+    def stop(progress: Progress) -> None:
+        if progress.stage == stage and progress.epoch == epoch:
+            raise StopAsked
+
+    return stop
+
+
+def test_a_stopped_run_has_a_model_and_goes_on_to_the_same_end(
+    finished, small_data, small_network, tmp_path
+):
+    whole, _ = finished
+    run = RunFolder(train(CONFIG, small_data, tmp_path / "stopped", stop_in(3)))
+    card = json.loads(run.card.read_text())
+    assert card["training"]["stopped"] and card["training"]["kept_epoch"] == 2
+    assert "stopped by hand after 2 epochs of 4." in " ".join(card["statements"])
+    assert "those of epoch 2, the last whole one" in " ".join(card["statements"])
+    model_store.verify(model_store.open_model(run.path))
+    stopped = run.card.read_bytes()
+    with pytest.raises(StopAsked):  # before it learns anything more: the model stays
+        resume(run.path, stop_in(1, "reading"))
+    assert run.card.read_bytes() == stopped
+    resume(run.path)
+    assert not json.loads(run.card.read_text())["training"]["stopped"]
+    one, other = Predictions.read(whole.predictions), Predictions.read(run.predictions)
+    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-4)
+
+
+def test_a_run_stopped_before_its_first_epoch_has_no_model(small_data, small_network, tmp_path):
+    with pytest.raises(StopAsked):
+        train(CONFIG, small_data, tmp_path / "run", stop_in(1))
+    assert not (tmp_path / "run" / "card.json").exists()
+    assert not (tmp_path / "run" / "checkpoint.npz").exists()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
+def test_every_optimiser_goes_on_exactly(optimizer, small_data, small_network, tmp_path):
+    config = replace(CONFIG, epochs=2, optimizer=optimizer, learning_rate=0.003, weight_decay=0.1)
+    whole = RunFolder(train(config, small_data, tmp_path / "whole"))
+    with pytest.raises(Interrupted):
+        train(config, small_data, tmp_path / "cut", kill_after_an_epoch)
+    cut = RunFolder(resume(tmp_path / "cut"))
+    for kind in (1, 2):
+        for a, b in zip(whole.read_checkpoint()[kind], cut.read_checkpoint()[kind]):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_weights_decay_and_biases_do_not():
+    import keras
+
+    from kop_core.training.trainer import make_optimizer
+
+    layer = keras.layers.Dense(1)
+    layer.build((None, 1))
+    kernel, bias = layer.trainable_variables
+    for variable in (kernel, bias):
+        variable.assign(variable * 0 + 2)
+    optimizer = make_optimizer(replace(CONFIG, learning_rate=0.1, weight_decay=0.5))
+    optimizer.build([kernel, bias])
+    optimizer.apply([kernel * 0, bias * 0], [kernel, bias])
+    assert float(kernel.numpy().item()) == pytest.approx(2 * (1 - 0.1 * 0.5))
+    assert float(bias.numpy().item()) == 2
+
+
+def test_balanced_classes_have_the_same_say(small_data, small_network, tmp_path):
+    from kop_core.training.trainer import _Run
+
+    for path in list((small_data / "Osteopenia").iterdir())[:6]:
+        path.unlink()
+    config = replace(CONFIG, class_weights="balanced")
+    data = scan(small_data)
+    from kop_core.training.trainer import split_of as parts
+
+    run = _Run(RunFolder(tmp_path), config, data, parts(data, config), "float32", lambda p: None)
+    run._load_all()
+    counts = run.training.targets.sum(axis=0)
+    assert len(set(counts)) > 1
+    said = counts * run.class_weights
+    np.testing.assert_allclose(said, np.full(3, len(run.training.items) / 3), rtol=1e-5)
+
+
+def test_the_learning_rate_falls_in_steps(small_network, tmp_path):
+    from kop_core.training.trainer import _Run
+
+    config = replace(CONFIG, epochs=4, learning_rate=1.0, schedule="steps")
+    run = _Run(RunFolder(tmp_path), config, None, None, "float32", None)
+    run.steps = 10
+    rates = [run._learning_rate(step) for step in range(40)]
+    assert rates == [1.0] * 20 + [0.1] * 10 + [0.01] * 10
+
+
+def test_another_side_of_the_input_is_trained_served_and_on_the_card(
+    small_data, small_network, tmp_path
+):
+    from kop_core import radiographs
+    from kop_core.classifier import load_network
+
+    run = RunFolder(train(replace(CONFIG, epochs=1, size=96), small_data, tmp_path / "run"))
+    model = model_store.open_model(run.path)
+    model_store.verify(model)
+    preparation = radiographs.preparation.from_config(model.card["preparation"])
+    assert preparation.shape == (96, 96, 3)
+    network = load_network(model)
+    assert network.input_shape == (None, 96, 96, 3)
+    kept = Predictions.read(run.predictions)
+    picture = radiographs.read(small_data / kept.files[0])
+    served = network(radiographs.prepare(picture, preparation)[None]).numpy()[0]
+    np.testing.assert_allclose(served, kept.probabilities[0], atol=1e-4)
+
+
+def test_a_batch_larger_than_the_data_is_named(small_data, small_network, tmp_path):
+    with pytest.raises(RunError, match=r"batch \(64 pictures\) is larger than the training part"):
+        train(replace(CONFIG, batch_size=64), small_data, tmp_path / "run")
+
+
+def test_what_was_not_measured_by_an_older_kop_is_no_number(tmp_path):
+    run = RunFolder(tmp_path)
+    row = {"epoch": 1, "accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.5, "val_loss": 1.0,
+           "learning_rate": 0.1, "seconds": 2.0}  # fmt: skip
+    run.write_history([row, {**row, "epoch": 2, "val_macro_f1": 0.25}])
+    first, second = run.read_history()
+    assert np.isnan(first["val_macro_f1"]) and second["val_macro_f1"] == 0.25
+
+
+def test_a_history_that_lacks_epochs_is_named(small_data, small_network, tmp_path):
+    def kill(progress: Progress) -> None:
+        if progress.stage == "epoch" and progress.done == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(CONFIG, small_data, tmp_path / "run", kill)
+    run = RunFolder(tmp_path / "run")
+    run.write_history(run.read_history()[:1])
+    with pytest.raises(RunError, match=r"history\.csv lacks epochs"):
+        resume(run.path)
