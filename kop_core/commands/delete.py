@@ -34,5 +34,9 @@ def _ask(run_id: str, epoch: int, epochs: int) -> None:
     if not sys.stdin.isatty():
         raise RunError(f"Deleting {run_id} cannot be undone. Say that you mean it with --yes.")
     question = f"Delete {run_id} ({epoch} of {epochs} epochs) for good? [y/N] "
-    if input(question).strip().lower() not in ("y", "yes"):
+    try:
+        answer = input(question)
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
         raise RunError(f"{run_id} was not deleted.")

@@ -82,7 +82,7 @@ def _config(options: argparse.Namespace) -> Any:
                 else Path(options.config).read_text(encoding="utf-8")
             )
             given = json.loads(text)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"The settings in {options.config} cannot be read: {error}.") from error
         # A run's request.json and run.json hold them among other things.
         given = given.get("config", given) if isinstance(given, dict) else given

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kop_core import model_store
 from kop_core.commands.console import start_tensorflow
 from kop_core.commands.runs import add_root
-from kop_core.errors import KopError, RunError, UnknownModel, UnknownRun
+from kop_core.errors import KopError, RunError, UnknownModel
 from kop_core.training.run_folder import replacing
 
 if TYPE_CHECKING:
@@ -59,13 +59,13 @@ def _find(options: argparse.Namespace) -> tuple[Path, Run | None]:
     try:
         run = runs.find(options.id, options.runs)
         return run.folder, run
-    except UnknownRun as error:
+    except RunError as error:  # perhaps a model, by its folder or its id
+        if (Path(options.id) / model_store.CARD).is_file():
+            return Path(options.id), None
         try:
             return model_store.get(options.id, options.models).folder, None
         except UnknownModel:
             raise error from None
-    except RunError:  # a folder, and not of a run: perhaps of a model
-        return Path(options.id), None
 
 
 def _data_of(run: Run | None) -> Path | None:
@@ -119,5 +119,5 @@ def _write_onnx(folder: Path, file: Path, data: Path | None) -> None:
         f"Written: {file}. On {found.images:,} images its probabilities differ from those of "
         f"Keras by {found.largest_difference:.1e} at most."
     )
-    if data is None:
+    if not found.real:
         print("No radiographs were there to check it on; name some with --data.", file=sys.stderr)

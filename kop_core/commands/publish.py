@@ -8,6 +8,7 @@ from typing import Any
 
 from kop_core import model_store
 from kop_core.commands.runs import add_root
+from kop_core.errors import RunError
 
 
 def add(commands: Any) -> None:
@@ -46,12 +47,11 @@ def _run(options: argparse.Namespace) -> int:
 
 def _folder(run: str, root: Path | None) -> Path:
     """Return the folder of a run; a folder that has a card alone will do."""
-    from kop_core.errors import UnknownRun
     from kop_core.training import runs
 
     try:
-        return runs.get(run, root).folder
-    except UnknownRun:
-        if not Path(run).is_dir():
+        return runs.find(run, root).folder
+    except RunError:
+        if not (Path(run) / model_store.CARD).is_file():
             raise
     return Path(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ def _run(options: argparse.Namespace) -> int:
         runs.set_at_once(options.at_once, options.runs)
     found = runs.list_runs(options.runs)
     if options.json:
-        print_json([run.get_config() for run in found])
+        print_json([_values(run) for run in found])
         return 0
     for line in _table([_row(run) for run in found]):
         print(line)
@@ -51,6 +52,15 @@ def _run(options: argparse.Namespace) -> int:
     elif not found:
         print("There are no runs yet. Start one with: python -m kop_core train --queue")
     return 0
+
+
+def _values(run: Run) -> dict[str, Any]:
+    """Return a run for JSON, which has no word for what is no number."""
+    values = run.get_config()
+    for key, value in (values["best"] or {}).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            values["best"] = {**values["best"], key: None}
+    return values
 
 
 _HEAD = ("run", "state", "epochs", "best", "left", "title")

@@ -1,8 +1,8 @@
 """A model's folder as one file: out of this KOP, and into another.
 
-A bundle is a zip archive with the model's files. It holds what ``predictions.csv`` and
-``split.csv`` hold, the names of the image files, which may name patients where a data set's
-files do; it holds no picture and no path of the machine that it was made on.
+A bundle is a zip archive with the model's files. These hold the names of image files and,
+where that is known, whose they are, which may name patients; a bundle holds no picture and no
+path of the machine that it was made on.
 
 A bundle that comes in may have been made by anyone. Nothing of it is believed: its members
 are counted while they are unpacked, only the four files of a model are taken, and these are
@@ -16,13 +16,14 @@ import io
 import json
 import secrets
 import shutil
+import textwrap
 import zipfile
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, BinaryIO
 
-from kop_core import model_store
+from kop_core import model_store, networks, wording
 from kop_core.datasets.archives import (
     ArchiveLimits,
     is_litter,
@@ -32,6 +33,7 @@ from kop_core.datasets.archives import (
     unsafe_path,
 )
 from kop_core.errors import BundleError, DataSetError, ModelError, RunError
+from kop_core.evaluation import Predictions, evaluate, model_card
 from kop_core.model_store import CARD, HISTORY, PREDICTIONS, WEIGHTS, Model
 from kop_core.training.run_folder import RunFolder
 
@@ -42,7 +44,7 @@ MAX_BYTES = {
     CARD: 2**20,
     WEIGHTS: model_store.MAX_MODEL_BYTES,
     HISTORY: 4 * 2**20,
-    PREDICTIONS: 32 * 2**20,
+    PREDICTIONS: 8 * 2**20,  # a hundred thousand images; measuring takes a minute then
 }
 _LIMITS = ArchiveLimits(
     max_members=64,
@@ -52,7 +54,7 @@ _LIMITS = ArchiveLimits(
     max_depth=4,
     max_name=400,
 )
-_MAX_WORDS = 200
+_MAX_WORDS, _MAX_MESSAGE = 200, 600
 _BLOCK = 2**18
 _AGAIN = "Ask whoever made it for another."
 
@@ -63,7 +65,7 @@ def write_bundle(model: Model | str | Path, stream: BinaryIO) -> tuple[str, ...]
     The archive has a folder of the model's name with ``card.json``, ``model.keras``,
     ``history.csv`` and ``predictions.csv``; of a run also ``split.csv`` and ``run.json``,
     without the folder that its data was in; and ``README.txt``, which says what these are.
-    The two tables hold the names of image files. The same model gives the same bytes.
+    They hold the names of image files. The same model gives the same bytes.
 
     Args:
         model: a model, or the folder of a model or of a finished run.
@@ -109,14 +111,18 @@ def _contents(model: Model) -> dict[str, bytes]:
         raise ModelError(f"A file of {model.id} cannot be read ({error.strerror}).") from error
     if RECORD in contents:
         record = RunFolder(model.folder).read_record()
-        plain = json.dumps(_without_places(record), indent=2, ensure_ascii=False)
-        contents[RECORD] = f"{plain}\n".encode()
+        contents[RECORD] = _as_json(_without_places(record)).encode()
     return contents
+
+
+def _as_json(values: dict[str, Any]) -> str:
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 
 def _without_places(record: dict[str, Any]) -> dict[str, Any]:
     """Return a run's record without paths of this machine, which may name people."""
-    folder = record["data"].get("folder")
+    data = record["data"] if isinstance(record["data"], dict) else {}
+    folder = data.get("folder")
 
     def without(value: Any) -> Any:
         if isinstance(value, dict):
@@ -130,8 +136,7 @@ def _without_places(record: dict[str, Any]) -> dict[str, Any]:
                 return PureWindowsPath(value).name
         return value
 
-    data = {key: value for key, value in record["data"].items() if key != "folder"}
-    return without({**record, "data": data})
+    return without({**record, "data": {k: v for k, v in data.items() if k != "folder"}})
 
 
 def _readme(model: Model) -> str:
@@ -150,8 +155,10 @@ To use it, open KOP's page Train and choose "Bring a model from another KOP".
 {SPLIT}         which image was in which part, if it comes from a run
 {RECORD}          the settings of the training, if it comes from a run
 
-{PREDICTIONS} and {SPLIT} hold the names of image files. If these name patients, the
-bundle is patient data, and is handled as such. There are no pictures in it.
+{PREDICTIONS} and {SPLIT} hold the names of image files, {CARD} and {RECORD} those of
+files that were left out, and {SPLIT} says whose an image is where that is known. If any of
+these name patients, the bundle is patient data, and is handled as such. There are no
+pictures in it.
 """
 
 
@@ -300,35 +307,46 @@ def _admit(folder: Path) -> None:
         model = model_store.open_model(folder)
         model_store.verify(model)
     except ModelError as error:
-        said = str(error).replace(model_store.RESTORE, _AGAIN)
+        # It may quote what the card says, however long that is.
+        said = textwrap.shorten(str(error), _MAX_MESSAGE, placeholder=" …")
+        said = said.replace(model_store.RESTORE, _AGAIN)
         raise BundleError(f"The model in the archive is not taken in. {said}") from error
-    _check_words(model)
     _check_options(model)
     _check_history(model)
+    _check_words(model)
     now = datetime.now(timezone.utc)
     card = {**model.card, "id": folder.name}
     card["imported"] = {"id": model.card["id"], "at": now.isoformat(timespec="seconds")}
+    # Measured here: only accuracy and counts were compared until now.
+    card["evaluation"] = evaluate(Predictions.read(folder / PREDICTIONS)).get_config()
     card["statements"] = [
         *card["statements"],
         f"Brought in on {now:%Y-%m-%d} from another KOP. Its figures follow from the predictions "
         "that came with it; what it says of its data and its training cannot be checked here.",
     ]
-    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    (folder / CARD).write_text(text, encoding="utf-8")
+    (folder / CARD).write_text(_as_json(card), encoding="utf-8")
 
 
 def _check_words(model: Model) -> None:
-    """Refuse names that no page could show."""
+    """Refuse names and facts that no page could show."""
     for key in ("id", "title", "version"):
         word = model.card[key]
         if not (word.isprintable() and 0 < len(word) <= _MAX_WORDS):
             raise BundleError(f"The card in the archive has no {key} that can be shown. {_AGAIN}")
+    try:
+        model_card.to_markdown(model.card)
+        wording.calibration(model.card)
+        wording.accuracy(model.card["evaluation"])
+        wording.split_badge(model.card["split"])
+        _as_json(model.card).encode()  # no halves of characters, and not nested without end
+    except Exception as error:  # every other fact, of any kind, may be missing or something else
+        raise BundleError(
+            f"The card in the archive says something that cannot be shown. {_AGAIN}"
+        ) from error
 
 
 def _check_options(model: Model) -> None:
     """Refuse options that the network does not have, or of another kind than its own."""
-    from kop_core import networks
-
     known, given = networks.get(model.card["network"]).options, model.card["options"]
     for key, value in given.items():
         kind = type(known.get(key))

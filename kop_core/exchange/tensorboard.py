@@ -15,6 +15,8 @@ TRAINING, VALIDATION = "training", "validation"
 _PREFIX, _SUFFIX = "events.out.tfevents.", ".kop"
 # Columns of history.csv that are no figure of a part of the data.
 _NOT_FIGURES = ("epoch", "seconds")
+# No run has so many epochs, and no epoch takes so many seconds.
+_MANY = 2**31
 
 # Runs within a folder, by name: (epoch, seconds since 1970, figures by tag).
 Scalars = dict[str, list[tuple[int, float, dict[str, float]]]]
@@ -76,6 +78,8 @@ def _scalars(run: RunFolder) -> Scalars:
 def _history(run: RunFolder) -> list[dict[str, float]]:
     try:
         rows = run.read_history()
+        if not all(_has_its_time(row) for row in rows):
+            raise ValueError
     except RunError as error:
         raise ExportError(f"There are no epochs to show. {error}") from error
     except Exception as error:  # a table of somebody's own fails in many ways
@@ -85,6 +89,10 @@ def _history(run: RunFolder) -> list[dict[str, float]]:
             f"The run {run.path.name} has no whole epoch yet; there is nothing to show."
         )
     return rows
+
+
+def _has_its_time(row: dict[str, float]) -> bool:
+    return 0 <= row["epoch"] < _MANY and 0 <= row.get("seconds", 0.0) < _MANY
 
 
 def _write(file: Path, points: list[tuple[int, float, dict[str, float]]]) -> None:
