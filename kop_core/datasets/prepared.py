@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from kop_core.radiographs import Preparation
 VERSION = 1
 # Bytes of all files together.
 LIMIT = 20 * 2**30
+# A draft that nobody wrote to for so many seconds was left by a process that was killed.
+_ABANDONED = 3600.0
 
 _Unreadable = list[tuple[int, str]]
 
@@ -60,14 +63,14 @@ def keep(
         DataSetError: if they cannot be written.
     """
     path = folder() / f"{_key(digests, preparation)}.f32"
-    found = _open(path, preparation)
+    found = _open(path, len(digests), preparation)
     if found is None:
         try:
             _write(path, len(digests), preparation, pictures, unreadable)
         except OSError as error:
             raise _no_room(path, len(digests), preparation, error) from error
         _prune(path, LIMIT if limit is None else limit)
-        found = _open(path, preparation)
+        found = _open(path, len(digests), preparation)
     if found is None:
         raise DataSetError(
             f"The prepared pictures in {path.parent} were altered while they were written. Start "
@@ -88,21 +91,31 @@ def _facts(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _open(path: Path, preparation: Preparation) -> tuple[np.ndarray, _Unreadable] | None:
-    """Return what was kept, or ``None`` if it is not there or not whole."""
+def _open(
+    path: Path, count: int, preparation: Preparation
+) -> tuple[np.ndarray, _Unreadable] | None:
+    """Return what was kept of so many files, or ``None`` if it is not there or not whole."""
     try:
         facts = json.loads(_facts(path).read_text(encoding="utf-8"))
-        files = int(facts["files"])
         unreadable = [(int(place), str(reason)) for place, reason in facts["unreadable"]]
+        lost = {place for place, _ in unreadable if 0 <= place < count}
+        files = count - len(lost)
+        if len(lost) != len(unreadable) or files != facts["files"]:
+            return None
         shape = (files, preparation.height, preparation.width)
-        if path.stat().st_size != np.prod(shape, dtype=np.int64) * 4:
+        if path.stat().st_size != _bytes(files, preparation):
             return None
         if not files:  # nothing can be mapped
             return np.empty(shape, np.float32), unreadable
-        os.utime(path)  # used last: removed last
+        with contextlib.suppress(OSError):  # it may be of somebody else, or not be writable
+            os.utime(path)  # used last: removed last
         return np.asarray(np.memmap(path, np.float32, "r", shape=shape)), unreadable
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+
+
+def _bytes(files: int, preparation: Preparation) -> int:
+    return files * preparation.height * preparation.width * np.float32().nbytes
 
 
 def _write(
@@ -113,19 +126,20 @@ def _write(
     unreadable: _Unreadable,
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    size = files * preparation.height * preparation.width * 4
-    if shutil.disk_usage(path.parent).free < size:
+    _remove_abandoned(path.parent)
+    if shutil.disk_usage(path.parent).free < _bytes(files, preparation):
         raise OSError(None, "there is too little space")
     draft = path.with_suffix(f".{os.getpid()}.part")
     try:
+        draft.touch(0o600)
         # Written, not mapped: on a full disk a write fails, a mapped page kills the process.
         with draft.open("wb") as stream:
-            draft.chmod(0o600)
             for picture in pictures():
                 stream.write(np.ascontiguousarray(picture, np.float32))
         facts = {"files": files - len(unreadable), "unreadable": unreadable}
         _facts(path).unlink(missing_ok=True)
         draft.replace(path)
+        draft.touch(0o600)
         draft.write_text(json.dumps(facts), encoding="utf-8")
         draft.replace(_facts(path))
     finally:
@@ -133,12 +147,19 @@ def _write(
 
 
 def _no_room(path: Path, files: int, preparation: Preparation, error: OSError) -> DataSetError:
-    size = files * preparation.height * preparation.width * 4
+    size = _bytes(files, preparation)
     return DataSetError(
         f"The {files:,} prepared pictures of {size / 1e9:.1f} GB do not fit into memory and could "
         f"not be written to {path.parent} ({error.strerror or error}). Free some space, choose "
         "another folder by the environment variable KOP_CACHE, or a smaller size of picture."
     )
+
+
+def _remove_abandoned(inside: Path) -> None:
+    for draft in inside.glob("*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - draft.stat().st_mtime > _ABANDONED:
+                draft.unlink()
 
 
 def _prune(used: Path, limit: int) -> None:

@@ -121,10 +121,7 @@ def unused(root: str | Path | None = None, spared: float = SPARED) -> list[Path]
     # By name, which is the archive's content: whichever way a run's path leads there, and also
     # if the runs folder was somewhere else when it was set up.
     needed = {
-        part
-        for run in runs.list_runs(root)
-        if run.data_folder
-        for part in run.data_folder.parts
+        part for run in runs.list_runs(root) if run.data_folder for part in run.data_folder.parts
     }
     now, found = time.time(), []
     with contextlib.suppress(OSError):
