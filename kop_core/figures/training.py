@@ -124,8 +124,12 @@ def macro_f1(rows: Sequence[Row], epochs: int, watched: str, height: int = 170) 
 
 def number(value: Any) -> float | None:
     """Return a number that can be drawn, or ``None``: a history may have been altered."""
-    usable = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if usable and math.isfinite(value) else None
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
 
 
 def _pictures(watched: str) -> str:

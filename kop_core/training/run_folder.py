@@ -107,7 +107,7 @@ class RunFolder:
             record = json.loads(self.record.read_text(encoding="utf-8"))
             if isinstance(record, dict) and {"config", "data"} <= record.keys():
                 return record
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             pass
         raise RunError(f"{self.path} is not the folder of a training run (no readable run.json).")
 
@@ -118,9 +118,9 @@ class RunFolder:
         with self.history.open(newline="", encoding="utf-8") as stream:
             try:
                 rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(stream)]
-            except (TypeError, ValueError, AttributeError) as error:
+                return [{**row, "epoch": int(row["epoch"])} for row in rows]
+            except (TypeError, ValueError, AttributeError, KeyError, OverflowError) as error:
                 raise RunError(f"{self.history} is damaged ({error}).") from error
-        return [{**row, "epoch": int(row["epoch"])} for row in rows]
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
         """Write ``history.csv`` anew. What an older KOP did not measure is ``nan``.
@@ -209,6 +209,16 @@ class RunFolder:
                 return int(arrays["epoch"]), model, optimizer
         except Exception as error:  # a damaged zip fails in many ways
             raise RunError(f"{self.checkpoint} is damaged and cannot be gone on from.") from error
+
+
+def lowest_loss(history: list[dict[str, float]]) -> int:
+    """Return the epoch of the lowest loss on the part watched, the first of equals.
+
+    Args:
+        history: a row an epoch, at least one.
+    """
+    losses = [math.inf if math.isnan(row["val_loss"]) else row["val_loss"] for row in history]
+    return int(history[losses.index(min(losses))]["epoch"])
 
 
 def _numbered(kind: str, arrays: list) -> dict[str, np.ndarray]:

@@ -111,7 +111,12 @@ def read_state(folder: Path) -> dict[str, Any]:
 def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
     if isinstance(value, bool) or not isinstance(value, kind):
         return False
-    return not isinstance(value, float) or math.isfinite(value)
+    return math.isfinite(value) if isinstance(value, float) else not _is_huge(value)
+
+
+def _is_huge(value: Any) -> bool:
+    """Return whether it is a whole number that no program would write here."""
+    return isinstance(value, int) and abs(value) >= 2**63
 
 
 def write_state(folder: Path, said: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ from kop_core import networks
 from kop_core.errors import DataSetError, RunError, UnknownRun
 from kop_core.training import locks, run_queue
 from kop_core.training.config import TrainingConfig
-from kop_core.training.run_folder import RunFolder, write_json
+from kop_core.training.run_folder import RunFolder, lowest_loss, write_json
 from kop_core.training.run_state import (
     ALIVE,
     EMPTY,
@@ -104,6 +104,7 @@ class Run:
             (``"test"`` or ``"validation"``); ``None`` before the first has ended.
         progress: what the worker said last, every field of ``state.json`` there.
         message: a sentence for the person: why it ended, or what is wrong with its folder.
+        damaged: whether something is wrong with its folder, as the message says.
         history: a row an epoch.
         record: what ``run.json`` says, ``None`` if it is not there or cannot be read.
     """
@@ -120,6 +121,7 @@ class Run:
     best: dict[str, Any] | None = None
     progress: dict[str, Any] = field(default_factory=lambda: dict(EMPTY), repr=False)
     message: str | None = None
+    damaged: bool = False
     history: list[dict[str, float]] = field(default_factory=list, repr=False)
     record: dict[str, Any] | None = field(default=None, repr=False)
 
@@ -127,6 +129,15 @@ class Run:
     def alive(self) -> bool:
         """Whether a process is at work on it, or waits for its turn."""
         return self.state in ALIVE
+
+    @property
+    def kept_epoch(self) -> int | None:
+        """The epoch whose weights are kept so far; ``None`` before the first has ended."""
+        rows = [row for row in self.history if "val_loss" in row]
+        if not rows:
+            return None
+        best = self.config is not None and self.config.keep == "best"
+        return lowest_loss(rows) if best else int(rows[-1]["epoch"])
 
     @property
     def log(self) -> Path:
@@ -275,6 +286,7 @@ def _read(folder: Path, alive: bool | None = None) -> Run:
         best=_best(history, config),
         progress=said,
         message=" ".join([*wrong, *([message] if message else [])]) or _why(state, said),
+        damaged=bool(wrong),
         history=history,
         record=record,
     )

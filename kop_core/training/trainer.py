@@ -34,7 +34,7 @@ from kop_core.training.config import TrainingConfig
 from kop_core.training.mirrored import Mirrored
 from kop_core.training.precision import best_precision
 from kop_core.training.predicting import predict
-from kop_core.training.run_folder import RunFolder, write_json
+from kop_core.training.run_folder import RunFolder, lowest_loss, write_json
 from kop_core.training.steps import OneProcessor
 from kop_core.training.versions import versions
 
@@ -377,7 +377,7 @@ class _Run:
         # History first: rows after the checkpoint are dropped when a run goes on. Weights that
         # were the best until now stay until the checkpoint no longer needs them.
         self.run.write_history(self.history)
-        best = self._best_epoch() if self.config.keep == "best" else None
+        best = lowest_loss(self.history) if self.config.keep == "best" else None
         weights = self.model.get_weights()
         if best == epoch:
             self.run.write_best(epoch, weights)
@@ -386,16 +386,11 @@ class _Run:
         if best is not None:
             self.run.remove_best_but(best)
 
-    def _best_epoch(self) -> int:
-        """Return the epoch of the lowest loss on the validation part; the first of equals."""
-        losses = [math.inf if math.isnan(r["val_loss"]) else r["val_loss"] for r in self.history]
-        return losses.index(min(losses)) + 1
-
     def _waited_in_vain(self) -> bool:
         """Return whether the validation part has not got better for long enough to stop."""
         patience = self.config.patience
         return bool(
-            patience and self.history and len(self.history) - self._best_epoch() >= patience
+            patience and self.history and len(self.history) - lowest_loss(self.history) >= patience
         )
 
     def _seed_dropout(self, epoch: int) -> None:
@@ -439,7 +434,7 @@ class _Run:
         kept = len(self.history)
         self._tell("measuring", 0, len(self.test.items), kept - 1, {})
         if self.config.keep == "best":
-            kept = self._best_epoch()
+            kept = lowest_loss(self.history)
             self.model.set_weights(self.run.read_best(kept))
         finish(
             self.run,

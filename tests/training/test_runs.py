@@ -198,6 +198,14 @@ BROKEN = {
 }
 
 
+@pytest.mark.parametrize("row", ["inf,0.5", "1e400,0.5", "1,0.5,7", "0.5"])
+def test_a_history_with_an_epoch_that_is_none_is_damaged(run, root, row):
+    begun(run, 0.6)
+    (run.folder / "history.csv").write_text(f"epoch,accuracy\n{row}\n")
+    (found,) = runs.list_runs(root)
+    assert found.damaged and "history.csv" in found.message and found.history == []
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_damaged_file_is_named_and_the_other_runs_are_listed(run, small_data, root, name):
     begun(run, 0.6)
@@ -230,12 +238,13 @@ def test_nothing_in_a_run_folder_makes_a_list_fail(run, root, name, content):
 def test_fields_that_are_altered_count_as_not_there(run):
     begun(run, 0.6)
     said = {"format": 1, "state": "running", "stage": 3, "epoch": "two", "epochs": True,
-            "seconds_left": float("inf"), "figures": {"loss": "low", "accuracy": 0.5},
-            "queued_at": 7, "pid": -1.5, "more": 1}  # fmt: skip
+            "seconds_left": float("inf"),
+            "figures": {"loss": "low", "val_loss": 10**400, "accuracy": 0.5},
+            "queued_at": 7, "pid": -1.5, "steps": 10**400, "more": 1}  # fmt: skip
     (run.folder / "state.json").write_text(json.dumps(said))
     progress = again(run).progress
     assert progress["state"] == "running" and progress["figures"] == {"accuracy": 0.5}
-    assert not [k for k in ("stage", "epoch", "epochs", "seconds_left", "queued_at", "pid")
+    assert not [k for k in ("stage", "epoch", "epochs", "steps", "seconds_left", "queued_at", "pid")
                 if progress[k] is not None]  # fmt: skip
     assert again(run).epochs == 4 and "more" not in progress
 
