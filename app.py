@@ -18,6 +18,7 @@ page = st.navigation(
     [
         st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),
         st.Page("pages/classify.py", title="Classify", icon=":material/radiology:"),
+        st.Page("pages/train.py", title="Train", icon=":material/model_training:"),
         st.Page("pages/data.py", title="Data", icon=":material/dataset:"),
         st.Page("pages/models.py", title="Models", icon=":material/description:"),
         st.Page(

@@ -504,7 +504,7 @@ def _title(job: Job, config: TrainingConfig | None) -> str:
     if config is None:
         return job.report.name
     split = {"random": "random split"}.get(config.split, f"by {config.split}")
-    return f"{networks.get(config.network).title}, {job.report.name}, {split}"
+    return f"{job.report.name}, {split}, {networks.get(config.network).title}"
 
 
 # The estimate.
