@@ -73,7 +73,7 @@ def _table(was_alive: bool) -> None:
         column_config={
             "": st.column_config.ImageColumn("", width=36),
             "State": st.column_config.TextColumn(width=84),
-            "Run": st.column_config.TextColumn(width=192),
+            "Run": st.column_config.TextColumn(width=164),
             "Epochs": st.column_config.TextColumn(width=70),
             "Best so far": st.column_config.TextColumn(
                 width=160,
@@ -83,7 +83,7 @@ def _table(was_alive: bool) -> None:
                 width=124, help="Of the model that came out, on its whole test part."
             ),
             "Split": st.column_config.TextColumn(
-                width=144,
+                width=172,
                 help="What was kept together. Copied: test images that have copies in training.",
             ),
             "Begun": st.column_config.TextColumn(width=110),

@@ -128,6 +128,20 @@ def write_state(folder: Path, said: dict[str, Any]) -> None:
     write_json(folder / STATE_FILE, {**EMPTY, **said, "updated_at": now()})
 
 
+def overwrite_state(folder: Path, said: dict[str, Any]) -> None:
+    """Write ``state.json`` over itself: on a full disk that takes no new space.
+
+    Who reads it in that instant may find half of it, so it is for a last word only.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    text = json.dumps({**EMPTY, **said, "updated_at": now()}, ensure_ascii=False)
+    with (folder / STATE_FILE).open("r+b") as stream:
+        stream.write(text.encode())
+        stream.truncate()
+
+
 def is_starting(said: dict[str, Any]) -> bool:
     """Return whether a process was started a moment ago that has not got its lock yet."""
     if said["state"] != QUEUED or said["stage"] != STARTING:

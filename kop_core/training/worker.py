@@ -28,6 +28,7 @@ from kop_core.training.run_state import (
     STOP_FILE,
     STOPPED,
     now,
+    overwrite_state,
     read_state,
     shown_state,
     write_state,
@@ -247,7 +248,7 @@ class _Teller:
         """Write ``state.json`` with changes. A disk that is full must not end a training.
 
         Args:
-            surely: try for some seconds if it cannot be written.
+            surely: try for some seconds if it cannot be written, and then without new space.
         """
         self.said |= changes
         for again in range(8 if surely else 1):
@@ -257,6 +258,9 @@ class _Teller:
                 memory = self.process.memory_info().rss
                 write_state(self.folder, {**self.said, "memory_bytes": memory})
                 return
+        if surely:
+            with suppress(OSError):
+                overwrite_state(self.folder, self.said)
 
 
 _ENDED = (
