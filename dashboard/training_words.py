@@ -29,6 +29,8 @@ STATES = {
     "finished": ("Finished", ":material/check_circle:", "gray"),
 }
 ALIVE = ("running", "queued")
+# Notes of TensorFlow's native code, which no setting keeps from a log.
+_NATIVE = re.compile(r"WARNING: All log messages before absl|[IW]\d{4} \d\d:\d\d:\d{4,}")
 _OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}
 _STAGES = {
     "starting": "Starting",
@@ -314,8 +316,9 @@ def kept_when_stopped(run: Run) -> str:
 
 
 def tail(text: str, lines: int = 60) -> str:
-    """Return the end of a log, without what only a terminal understands."""
+    """Return the end of a log, without what only a terminal or TensorFlow's makers understand."""
     lines_of = text.replace("\r\n", "\n").split("\n")
+    lines_of = [line for line in lines_of if not _NATIVE.match(line)]
     plain = (line.replace("\x1b[K", "").rsplit("\r", 1)[-1] for line in lines_of)
     printable = ("".join(c for c in line if c.isprintable() or c == "\t") for line in plain)
     return "\n".join([line for line in printable if line.strip()][-lines:])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,18 +51,38 @@ def served_models(tmp_path_factory, shipped) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(served_models, cache, tmp_path_factory) -> Iterator[str]:
+def runs_folder(tmp_path_factory) -> Iterator[Path]:
+    """Where the dashboard keeps its runs; what is at work there ends with the tests."""
+    folder = tmp_path_factory.mktemp("runs")
+    yield folder
+    from kop_core.training import runs
+
+    for run in runs.list_runs(folder):
+        if run.alive and run.progress["pid"]:
+            os.kill(run.progress["pid"], signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def server(served_models, runs_folder, cache, tmp_path_factory) -> Iterator[str]:
     """The address of a dashboard started as a user would start it."""
+    with serving(served_models, runs_folder, cache, tmp_path_factory.mktemp("server")) as address:
+        yield address
+
+
+@contextmanager
+def serving(models: Path, runs_folder: Path, cache: Path, place: Path) -> Iterator[str]:
+    """Run a dashboard; nothing that it logs may be a traceback."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log"
+    log = place / "log"
+    folders = {"KOP_MODELS": models, "KOP_RUNS": runs_folder, "KOP_CACHE": cache}
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port),
              "--server.headless", "true"],
             cwd=ROOT, stdout=stream, stderr=stream,
-            env={**os.environ, "KOP_MODELS": str(served_models), "KOP_CACHE": str(cache)},
+            env={**os.environ, **{name: str(folder) for name, folder in folders.items()}},
         )  # fmt: skip
     address = f"http://localhost:{port}"
     try:

@@ -277,6 +277,8 @@ def test_whose_weights_are_kept_is_decided_by_the_loss_as_in_training():
 def test_the_end_of_a_log_has_what_can_be_read():
     bar = "10 %\r50 %\r100 %\n"
     assert words.tail(f"\x1b[Kbegun\n\n{bar}a\x00b\tc\n   \n") == "begun\n100 %\nab\tc"
+    native = "I0000 00:00:1795583999.414994   18958 cudart_stub.cc:31] Could not find cuda"
+    assert words.tail(f"WARNING: All log messages before absl::x\n{native}\nepoch 1\n") == "epoch 1"
     assert words.tail("one\r\ntwo\r\n") == "one\ntwo"  # as it is written on Windows
     assert words.tail("\n".join(map(str, range(100))), 3) == "97\n98\n99"
     assert words.tail("") == ""
