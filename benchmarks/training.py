@@ -118,8 +118,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     found = {
         name: {
             "precision": "float32" if name == "notebook" else best_precision(),
-            **{key: statistics.median(row[key] for row in rows) for key in rows[0]},
+            **{
+                key: statistics.median(r[key] for r in rows)
+                for key in ("images_per_second", "cores")
+            },
+            "others": statistics.mean(row["others"] for row in rows),
             "of each round": [row["images_per_second"] for row in rows],
+            "others of each round": [row["others"] for row in rows],
             "peak_mb": peaks[name],
         }
         for name, rows in turns.items()

@@ -245,9 +245,10 @@ def draw_import() -> None:
             _say_brought_in(*said)
         file, named = st.columns([1.6, 1], gap="medium", vertical_alignment="bottom")
         dropped = file.file_uploader("Model (ZIP)", type=["zip"], key="import_zip")
+        _suggest_name(training_result.slug(Path(dropped.name).stem) if dropped else "")
         name = named.text_input(
             "Name that it gets here",
-            training_result.slug(Path(dropped.name).stem) if dropped else "",
+            key="import_name",
             max_chars=64,
             help="Small letters, digits, dots, hyphens, underscores.",
         )
@@ -255,6 +256,14 @@ def draw_import() -> None:
             "Bring it in", icon=":material/upload:", disabled=dropped is None, key="import_button"
         ):
             _bring_in(dropped, name.strip())
+
+
+def _suggest_name(name: str) -> None:
+    """Fill in a name, unless a person has typed one."""
+    state = st.session_state
+    if state.get("import_name", "") in ("", state.get("import_suggested")):
+        state["import_name"] = name
+    state["import_suggested"] = name
 
 
 def _bring_in(dropped: Any, name: str) -> None:

@@ -186,7 +186,7 @@ def _card(
     return {
         "format": 1,
         "id": run.path.name,
-        "title": run.path.name,
+        "title": _title(run),
         "version": checksums[model_store.WEIGHTS][:8],
         "network": network.name,
         "options": {**network.options, **config["options"]},
@@ -218,6 +218,17 @@ def _card(
         "versions_at_the_end": versions(),
         "checksums": checksums,
     }
+
+
+def _title(run: RunFolder) -> str:
+    """Return what a run was called when it was set up, if it was given a name."""
+    from kop_core.training.runs import read_request
+
+    try:
+        request = read_request(run.path)
+    except RunError:
+        request = None
+    return request.title if request else run.path.name
 
 
 def _whose(config: dict[str, Any], outcome: Outcome | None) -> str:

@@ -167,7 +167,7 @@ def out_and_in_again(page: Page, run_id: str, models: Path, place: Path) -> None
     page.get_by_test_id("stFileUploaderDropzone").locator("input").set_input_files(bundle)
     fill(page, "Name that it gets here", "from-elsewhere")
     page.get_by_role("button", name="Bring it in").click()
-    expect(page.get_by_text("is here as from-elsewhere")).to_be_visible(timeout=LONG)
+    expect(page.get_by_text("My first run is here as from-elsewhere")).to_be_visible(timeout=LONG)
     card = model_store.get("from-elsewhere", models).card
     assert card["imported"]["id"] and "Brought in on" in card["statements"][-1]
     broken = place / "no model.zip"

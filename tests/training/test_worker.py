@@ -46,7 +46,7 @@ def root(tmp_path):
 @pytest.fixture
 def new(small_data, small_network, root) -> Callable[..., runs.Run]:
     def make(**settings) -> runs.Run:
-        return runs.create(replace(CONFIG, **settings), small_data, root=root)
+        return runs.create(replace(CONFIG, **settings), small_data, "Small knees", root)
 
     return make
 
@@ -144,6 +144,7 @@ def test_stopped_at_a_step_it_keeps_what_it_has_and_goes_on(new):
     assert (found.state, found.epoch) == ("stopped", 1)
     assert found.message.startswith("Stopped after 1 epoch of 3.")
     assert RunFolder(run.folder).card.is_file() and not (run.folder / "stop").exists()
+    assert json.loads(RunFolder(run.folder).card.read_text())["title"] == run.title
     runs.resume(found, command=command(run))
     found = until(run, ended)
     assert (found.state, [row["epoch"] for row in found.history]) == ("finished", [1, 2, 3])
