@@ -79,6 +79,16 @@ def choose_model(by_id: dict[str, Model], key: str) -> str:
     return chosen
 
 
+def model_links(model_id: str) -> None:
+    """Draw the ways from a model that is new here: to use it, and to read of it."""
+    with st.container(horizontal=True):
+        for page, label, icon in (
+            ("pages/classify.py", "Classify X-rays with it", ":material/radiology:"),
+            ("pages/report.py", "Read its report", ":material/analytics:"),
+        ):
+            st.page_link(page, label=label, icon=icon, query_params={"model": model_id})
+
+
 def split_badge(split: dict[str, Any]) -> None:
     """Draw the badge that stands beside every accuracy."""
     text, warning = wording.split_badge(split)

@@ -292,9 +292,4 @@ def _say_brought_in(model_id: str, title: str) -> None:
         parts.escape(f"{title} is here as {model_id}. Nothing in it differs from its card."),
         icon=":material/check_circle:",
     )
-    with st.container(horizontal=True):
-        for page, label, icon in (
-            ("pages/classify.py", "Classify X-rays with it", ":material/radiology:"),
-            ("pages/report.py", "Read its report", ":material/analytics:"),
-        ):
-            st.page_link(page, label=label, icon=icon, query_params={"model": model_id})
+    parts.model_links(model_id)

@@ -15,13 +15,13 @@ import streamlit as st
 
 from dashboard import loading, parts, training_words
 from dashboard import report as kept
+from dashboard.evaluated import chart, say, table, where_it_fails
 from kop_core import model_store, overlay, radiographs, wording
 from kop_core.classes import CLASS_NAMES, by_name
 from kop_core.errors import KopError, RadiographError, RunError
 from kop_core.evaluation import Predictions, Report, comparison, words
 from kop_core.evaluation.intervals import Estimate
 from kop_core.figures import evaluation as figures
-from kop_core.figures import style
 from kop_core.model_store import Model
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def draw(run: Run) -> None:
         return
     st.html(STYLE)
     _how_good(model, report)
-    _where_it_fails(run, model, checksum, report)
+    where_it_fails(report, "run_confusion")
+    _worst(run, model, checksum)
     _whether_to_trust_it(model, report)
     _beside_others(model, report)
     draw_publish(run, model)
@@ -102,7 +103,7 @@ def _how_good(model: Model, report: Report) -> None:
     measured = report.evaluation
     st.subheader("How good", anchor=False)
     first, *others = words.answer(measured, model.card["split"])
-    _say(first, *others[:1])
+    say(first, *others[:1])
     parts.split_badge(model.card["split"])
     rows = [
         {
@@ -112,43 +113,26 @@ def _how_good(model: Model, report: Report) -> None:
         }
         for title, name, is_share, what in _FIGURES
     ]
-    _table(rows, "Figures of all classes together")
+    table(rows, "Figures of all classes together")
     st.caption(f"In brackets: 95 % intervals. All on {words.basis(measured)}.")
-
-
-def _where_it_fails(run: Run, model: Model, checksum: str, report: Report) -> None:
-    measured = report.evaluation
-    st.subheader("Where it fails", anchor=False)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        _chart(
-            figures.confusion(measured),
-            "confusion",
-            "Confusion matrix, the same as in the table beside it",
-        )
-    with right:
-        _say(words.mistakes(measured))
-        _table(words.confusion_table(measured), "Confusion matrix: counts, shares of each row")
-        st.caption("Rows: the label. Columns: what the model called it. Shares are of the row.")
-    _worst(run, model, checksum)
 
 
 def _whether_to_trust_it(model: Model, report: Report) -> None:
     st.subheader("Whether to trust it", anchor=False)
     left, right = st.columns([1.15, 1], gap="medium")
     with left:
-        _say(words.trust(model.card["split"]), *words.blindness(report.evaluation))
+        say(words.trust(model.card["split"]), *words.blindness(report.evaluation))
         said = (parts.escape(words.unbroken(s)) for s in model.card["statements"])
         st.markdown("\n".join(f"- {s}" for s in said))
         for caution in model.cautions:
             st.warning(parts.escape(caution), icon=":material/warning:")
     with right:
         st.markdown("**Whether its scores can be read as chances**")
-        _say(*words.calibration(report.calibration, report.evaluation)[:1])
+        say(*words.calibration(report.calibration, report.evaluation)[:1])
         series = [("As it is", report.calibration.bins)]
-        _chart(
+        chart(
             figures.reliability(series, height=330),
-            "reliability",
+            "run_reliability",
             "Reliability diagram: how often the class called was right, by its score",
         )
     for other in published_as(model):
@@ -239,7 +223,7 @@ def _worst(run: Run, model: Model, checksum: str) -> None:
     mistakes = worst_mistakes(Predictions.read(model.folder / model_store.PREDICTIONS))
     st.markdown("**The most confident mistakes**")
     if not mistakes:
-        _say("No test image was classified otherwise than it is labelled.")
+        say("No test image was classified otherwise than it is labelled.")
         return
     digests = _digests(model.folder)
     shown, gone = [], []
@@ -249,7 +233,7 @@ def _worst(run: Run, model: Model, checksum: str) -> None:
             shown.append((mistake, path, _picture(str(path), path.stat().st_mtime_ns)))
         except (RunError, RadiographError, OSError) as error:
             gone.append((mistake, error))
-    _say(
+    say(
         "The pictures that were called something else than they are labelled, with the highest "
         "scores; each radiograph once. Some labels may be wrong rather than the model."
     )
@@ -382,17 +366,17 @@ def _beside_others(model: Model, report: Report) -> None:
     same = [m for m, comparable, _ in held if comparable]
     if same:
         rows, said = _compared(model, report, same)
-        _say(*said)
-        _table(rows, "This run and other models on the same test part, with differences")
+        say(*said)
+        table(rows, "This run and other models on the same test part, with differences")
         st.caption(
             f"All on {words.basis(report.evaluation)}, the same for each. A difference is this "
             "run's figure less the other's, image by image, with its 95 % interval; if that holds "
             "0, the two cannot be told apart by this test part."
         )
     elif others:
-        _say("None of the models in the model folder was tested on this test part.")
+        say("None of the models in the model folder was tested on this test part.")
     else:
-        _say("There is no other model in the model folder.")
+        say("There is no other model in the model folder.")
     if rest := [(m, why) for m, comparable, why in held if not comparable]:
         with st.expander(f"Not comparable: {len(rest)}", expanded=not same and len(rest) <= 3):
             for other, why in rest:
@@ -466,17 +450,12 @@ def draw_publish(run: Run, model: Model) -> None:
             parts.escape(f"Published as {other.id}: {other.title}."),
             icon=":material/check_circle:",
         )
-        with st.container(horizontal=True):
-            for page, label, icon in (
-                ("pages/classify.py", "Classify X-rays with it", ":material/radiology:"),
-                ("pages/report.py", "Read its report", ":material/analytics:"),
-            ):
-                st.page_link(page, label=label, icon=icon, query_params={"model": other.id})
+        parts.model_links(other.id)
     if done:
         with st.expander("Publish under another name"):
             _publish_form(run, model)
     else:
-        _say(
+        say(
             "A published model is in the list of the Classify page at once, for everybody who "
             "uses this KOP. Its card takes along what is said above."
         )
@@ -535,17 +514,3 @@ def _publish_form(run: Run, model: Model) -> None:
 def slug(title: str) -> str:
     """Return a name for a model's folder, made of a title; empty if nothing of it serves."""
     return _ID.sub("-", title.lower()).strip("-")[:64].strip("-")
-
-
-def _say(*sentences: str) -> None:
-    st.markdown(parts.escape(words.unbroken(" ".join(sentences))), width=920)
-
-
-def _chart(figure, name: str, alt: str) -> None:
-    config = style.chart_config(f"kop_run_{name}")
-    st.plotly_chart(figure, config=config, key=f"run_{name}", alt=alt)
-
-
-def _table(rows: list[dict[str, str]], alt: str) -> None:
-    whole = [{name: words.unbroken(text) for name, text in row.items()} for row in rows]
-    st.table(whole, border="horizontal", hide_index=True, alt=alt)

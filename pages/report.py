@@ -8,16 +8,15 @@ import streamlit as st
 
 from dashboard import parts
 from dashboard import report as kept
+from dashboard.evaluated import chart, say, table, where_it_fails
 from kop_core import model_store, wording
 from kop_core.errors import KopError
 from kop_core.evaluation import Report, html, model_card, words
 from kop_core.figures import evaluation as figures
-from kop_core.figures.style import chart_config
 from kop_core.model_store import Model
 
 SENSITIVITIES = (0.80, 0.85, 0.90, 0.95, 0.99)
 COVERAGES = (0.80, 0.90, 0.95, 0.99)
-LINE = 920  # no wider: a sentence of the whole window's width is hard to read
 STYLE = """
 <style>
 [data-testid="stTable"] th, [data-testid="stTable"] th * {color: inherit !important;}
@@ -53,7 +52,7 @@ def main() -> None:
         _downloads(model, report)
     _answer(model, report)
     _how_good(report)
-    _where_it_fails(report)
+    where_it_fails(report, "confusion")
     _curves(report)
     _calibration(model, report)
     _operating(model, checksum)
@@ -87,7 +86,7 @@ def _answer(model: Model, report: Report) -> None:
     first, *others = words.answer(report.evaluation, model.card["split"])
     st.html(f'<p class="kop-verdict">{words.unbroken(first)}</p>')
     parts.split_badge(model.card["split"])
-    _say(*others)
+    say(*others)
     for caution in model.cautions:
         st.warning(parts.escape(caution), icon=":material/warning:")
 
@@ -97,31 +96,15 @@ def _how_good(report: Report) -> None:
     st.subheader("How good", anchor=False)
     left, right = st.columns(2, gap="medium")
     with left:
-        _chart(
+        chart(
             figures.intervals_by_class(measured),
             "intervals",
             "Figures of each class with 95 % intervals; the same as in the table below",
         )
     with right:
-        _table(words.overall_table(measured), "Figures of all classes together")
-    _table(words.class_table(measured), "Figures by class with 95 % intervals")
+        table(words.overall_table(measured), "Figures of all classes together")
+    table(words.class_table(measured), "Figures by class with 95 % intervals")
     st.caption(f"In brackets: 95 % intervals. All on {words.basis(measured)}.")
-
-
-def _where_it_fails(report: Report) -> None:
-    measured = report.evaluation
-    st.subheader("Where it fails", anchor=False)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        _chart(
-            figures.confusion(measured),
-            "confusion",
-            "Confusion matrix, the same as in the table beside it",
-        )
-    with right:
-        _say(words.mistakes(measured))
-        _table(words.confusion_table(measured), "Confusion matrix: counts, shares of each row")
-        st.caption("Rows: the label. Columns: what the model called it. Shares are of the row.")
 
 
 def _curves(report: Report) -> None:
@@ -130,10 +113,10 @@ def _curves(report: Report) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("**ROC**")
-        _chart(figures.roc(report.roc, measured), "roc", "ROC curve of each class")
+        chart(figures.roc(report.roc, measured), "roc", "ROC curve of each class")
     with right:
         st.markdown("**Precision and recall**")
-        _chart(
+        chart(
             figures.precision_recall(report.precision_recall, measured),
             "precision_recall",
             "Precision-recall curve of each class",
@@ -143,11 +126,11 @@ def _curves(report: Report) -> None:
 def _calibration(model: Model, report: Report) -> None:
     found = report.calibration
     st.subheader("Whether its scores can be read as chances", anchor=False)
-    _say(*words.calibration(found, report.evaluation), *words.served(model.card))
+    say(*words.calibration(found, report.evaluation), *words.served(model.card))
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("**All test images**")
-        _chart(
+        chart(
             figures.reliability([("As it is", found.bins)]),
             "reliability",
             "Reliability diagram; its table is below",
@@ -157,10 +140,10 @@ def _calibration(model: Model, report: Report) -> None:
         with right:
             st.markdown("**The half that the temperature was not fitted on**")
             series = [("Without", tried.bins_before), ("With temperature", tried.bins_after)]
-            _chart(figures.reliability(series), "temperature", "Reliability before and after")
-        _table(words.calibration_table(tried), "Before and after temperature scaling")
+            chart(figures.reliability(series), "temperature", "Reliability before and after")
+        table(words.calibration_table(tried), "Before and after temperature scaling")
     with st.expander("The reliability diagram as a table"):
-        _table(words.reliability_table(found), "Reliability by score")
+        table(words.reliability_table(found), "Reliability by score")
 
 
 def _operating(model: Model, checksum: str) -> None:
@@ -177,8 +160,8 @@ def _operating(model: Model, checksum: str) -> None:
     )
     points = kept.operating(checksum, wished, model.folder / model_store.PREDICTIONS)
     for sentence in (*words.operating(points), *words.before_temperature(model.card)):
-        _say(sentence)
-    _table(words.operating_table(points), "Thresholds, and what they do on other radiographs")
+        say(sentence)
+    table(words.operating_table(points), "Thresholds, and what they do on other radiographs")
 
 
 def _conformal(model: Model, checksum: str) -> None:
@@ -193,8 +176,8 @@ def _conformal(model: Model, checksum: str) -> None:
         help="Conformal prediction: in place of one class, all that cannot be ruled out.",
     )
     found = kept.conformal(checksum, coverage, model.folder / model_store.PREDICTIONS)
-    _say(*words.conformal(found), *words.before_temperature(model.card))
-    _table(words.conformal_table(found), "Coverage by class")
+    say(*words.conformal(found), *words.before_temperature(model.card))
+    table(words.conformal_table(found), "Coverage by class")
 
 
 def _card(model: Model) -> None:
@@ -207,19 +190,6 @@ def _card(model: Model) -> None:
                     parts.facts(known)
                 if unknown := words.unknown(section):
                     st.caption(parts.escape(unknown))
-
-
-def _say(*sentences: str) -> None:
-    st.markdown(parts.escape(words.unbroken(" ".join(sentences))), width=LINE)
-
-
-def _chart(figure, name: str, alt: str) -> None:
-    st.plotly_chart(figure, config=chart_config(f"kop_{name}"), key=name, alt=alt)
-
-
-def _table(rows: list[dict[str, str]], alt: str) -> None:
-    whole = [{name: words.unbroken(text) for name, text in row.items()} for row in rows]
-    st.table(whole, border="horizontal", hide_index=True, alt=alt)
 
 
 main()

@@ -13,7 +13,7 @@ from kop_core.training.config import TrainingConfig
 
 # The paper states the network, the epochs, the loss, the share of the test part and that
 # training pictures are augmented. Everything else here was found by trying: with these the
-# random split reaches the paper's accuracy.
+# random split comes near the paper's accuracy.
 HOW_FOUND = (
     "What the paper does not state was found by trying, until the random split came near the "
     "paper's accuracy. Settings that were chosen so flatter that accuracy a little."

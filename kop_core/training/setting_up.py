@@ -30,7 +30,7 @@ MIN_FILES = 20
 FEW_RADIOGRAPHS = 100
 
 # No source says what is best. These keep what is measured honest (by radiograph, a part of
-# its own to choose the epoch on), and else are the settings that reached the paper's
+# its own to choose the epoch on), and else are the settings that came near the paper's
 # accuracy, altered where whole radiographs differ more than copies do.
 RECOMMENDED = replace(
     PAPER_SETTINGS,
