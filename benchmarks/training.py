@@ -12,8 +12,9 @@ Three ways train the paper's network on the same real radiographs:
 
 Each runs in a process of its own, so that peak memory is its own. They take turns of a few
 steps, and the two whose turn it is not are stopped, threads and all, so that no queue fills
-meanwhile. Ratios are taken within a round of turns. Waiting for input counts; compiling does
-not. What others took of the cores is measured too: nothing is judged if it was uneven.
+meanwhile. Ratios are taken within a round of turns. Waiting for input counts; compiling and
+what lies between two epochs do not. What others took of the cores is measured too: nothing is
+judged if it was uneven.
 """
 
 from __future__ import annotations
@@ -326,8 +327,9 @@ def notebook(options: argparse.Namespace, clock: Clock) -> None:
     )
 
     class Timed(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-            clock.mark()
+        def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+            if batch == 0:  # by now the iterator of the epoch before is gone
+                clock.mark()
 
         def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
             clock.step_of(batch + 1, self.params["steps"])

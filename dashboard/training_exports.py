@@ -256,6 +256,9 @@ def draw_import() -> None:
             "Bring it in", icon=":material/upload:", disabled=dropped is None, key="import_button"
         ):
             _bring_in(dropped, name.strip())
+        file_id, error = st.session_state.get("import_error", (None, ""))
+        if dropped is not None and dropped.file_id == file_id:
+            st.error(parts.escape(error), icon=":material/error:")
 
 
 def _suggest_name(name: str) -> None:
@@ -273,16 +276,12 @@ def _bring_in(dropped: Any, name: str) -> None:
         with st.spinner("Verifying the model."):
             model = bundles.read_bundle(dropped, name)
     except KopError as error:
-        st.error(parts.escape(str(error)), icon=":material/error:")
+        st.session_state["import_error"] = (dropped.file_id, str(error))
     except OSError as error:
-        st.error(
-            parts.escape(
-                f"The model could not be written to {model_store.default_folder()}: "
-                f"{error.strerror or error}."
-            ),
-            icon=":material/error:",
-        )
+        said = f"The model could not be written to {model_store.default_folder()}: "
+        st.session_state["import_error"] = (dropped.file_id, f"{said}{error.strerror or error}.")
     else:
+        st.session_state.pop("import_error", None)
         st.session_state["brought_in"] = (model.id, model.title)
         st.rerun()
 
