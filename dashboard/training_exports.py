@@ -242,6 +242,7 @@ def draw_import() -> None:
             width=920,
         )
         if said := st.session_state.pop("brought_in", None):
+            st.session_state["import_name"] = ""
             _say_brought_in(*said)
         file, named = st.columns([1.6, 1], gap="medium", vertical_alignment="bottom")
         dropped = file.file_uploader("Model (ZIP)", type=["zip"], key="import_zip")

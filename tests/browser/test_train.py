@@ -165,7 +165,7 @@ def out_and_in_again(page: Page, run_id: str, models: Path, place: Path) -> None
     page.get_by_role("button", name="All runs").click()
     page.get_by_text("Bring a model from another KOP").click()
     page.get_by_test_id("stFileUploaderDropzone").locator("input").set_input_files(bundle)
-    expect(page.get_by_text("bundle.zip").first).to_be_visible()
+    expect(page.get_by_label("Name that it gets here", exact=True)).to_have_value("bundle")
     settled(page)
     fill(page, "Name that it gets here", "from-elsewhere")
     page.get_by_role("button", name="Bring it in").click()
@@ -175,7 +175,7 @@ def out_and_in_again(page: Page, run_id: str, models: Path, place: Path) -> None
     broken = place / "no model.zip"
     broken.write_bytes(bundle.read_bytes()[:5000])
     page.get_by_test_id("stFileUploaderDropzone").locator("input").set_input_files(broken)
-    expect(page.get_by_text("no model.zip").first).to_be_visible()
+    expect(page.get_by_label("Name that it gets here", exact=True)).to_have_value("no-model")
     settled(page)
     fill(page, "Name that it gets here", "broken")
     page.get_by_role("button", name="Bring it in").click()
