@@ -63,6 +63,8 @@ def in_background(epoch: Epoch, workers: int | None = None) -> Iterator[tuple[An
     options = tf.data.Options()
     # Threads of its own: on TensorFlow's they would stand in the way of the step at work.
     options.threading.private_threadpool_size = workers
+    # Nothing is left to tune, and the end of an epoch would wait for the thread that does.
+    options.autotune.enabled = False
     data = tf.data.Dataset.range(len(epoch))
     data = data.map(shaped, num_parallel_calls=workers, deterministic=True)
     try:
