@@ -202,12 +202,3 @@ class Epoch:
     def _alter(self, picture: np.ndarray, place: int) -> np.ndarray:
         rng = np.random.default_rng((self.seed, 1, self.epoch, place))
         return self.augmentation.apply(picture, self.pixels.preparation, rng)
-
-
-def training_batches(
-    pixels: Pixels, batch_size: int, augmentation: Augmentation | None, seed: int, epoch: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the batches of one :class:`Epoch` one after another, each made when it is asked for."""
-    batches = Epoch(pixels, batch_size, augmentation, seed, epoch)
-    for step in range(len(batches)):
-        yield batches.batch(step)

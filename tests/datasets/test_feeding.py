@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kop_core.datasets import feeding, scan
+from kop_core.datasets import feeding, pipeline, scan
 from kop_core.radiographs import PREPARATIONS, prepare, read
 
 STRETCH = PREPARATIONS["stretch224"]
@@ -32,7 +32,9 @@ def test_an_unreadable_file_is_named_and_the_rest_is_there(small_data):
 
 def test_an_epoch_is_the_same_each_time_and_unlike_the_next(pixels):
     def epoch(number, seed=3):
-        batches = feeding.training_batches(pixels, 8, feeding.Augmentation(), seed, number)
+        batches = pipeline.one_by_one(
+            feeding.Epoch(pixels, 8, feeding.Augmentation(), seed, number)
+        )
         inputs, targets = zip(*batches)
         return np.concatenate(inputs), np.concatenate(targets)
 
@@ -45,7 +47,7 @@ def test_an_epoch_is_the_same_each_time_and_unlike_the_next(pixels):
 
 
 def test_without_augmentation_pictures_stay_as_they_are(pixels):
-    inputs, _ = next(feeding.training_batches(pixels, 36, None, 0, 0))
+    inputs, _ = next(pipeline.one_by_one(feeding.Epoch(pixels, 36, None, 0, 0)))
     order = np.random.default_rng((0, 0, 0)).permutation(36)
     np.testing.assert_array_equal(inputs, pixels.batch(order))
 
