@@ -6,7 +6,6 @@ trains what TensorFlow then serves.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections import deque
@@ -35,6 +34,7 @@ from kop_core.training.mirrored import Mirrored
 from kop_core.training.precision import best_precision
 from kop_core.training.predicting import predict
 from kop_core.training.run_folder import RunFolder, lowest_loss, write_json
+from kop_core.training.run_state import STOPPED, card_state
 from kop_core.training.steps import OneProcessor
 from kop_core.training.versions import versions
 
@@ -222,7 +222,8 @@ class _Run:
         self.step_seconds = 0.0
 
     def go(self) -> Path:
-        if _is_final(self.run):
+        # Whatever else is called a card is not overwritten.
+        if card_state(self.run.path) not in (None, STOPPED):
             return self.run.path
         self._load_all()
         self._tell("compiling", 0, 1, 0, {})
@@ -466,17 +467,6 @@ class _Run:
             left = steps * self.step_seconds
         epochs = self.config.epochs
         self.report(Progress(stage, done, total, epoch + 1, epochs, left, figures, speed))
-
-
-def _is_final(run: RunFolder) -> bool:
-    """Return whether a run has a model and was not stopped before its time."""
-    try:
-        card = json.loads(run.card.read_text(encoding="utf-8"))
-        return not card["training"].get("stopped")
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return True  # whatever it is, it is not overwritten
 
 
 def make_optimizer(config: TrainingConfig) -> keras.Optimizer:
