@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from dashboard import parts, training_result
+from dashboard.evaluated import LINE
 from kop_core import model_store
 from kop_core.errors import KopError, RunError
 
@@ -239,7 +240,7 @@ def draw_import() -> None:
         st.markdown(
             "A model that was exported as a ZIP is verified before it is used: its checksums, its "
             "network and its figures. No program is ever loaded from it.",
-            width=920,
+            width=LINE,
         )
         if said := st.session_state.pop("brought_in", None):
             st.session_state["import_name"] = ""

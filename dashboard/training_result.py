@@ -75,9 +75,10 @@ def draw(run: Run) -> None:
     _how_good(model, report)
     where_it_fails(report, "run_confusion")
     _worst(run, model, checksum)
-    _whether_to_trust_it(model, report)
-    _beside_others(model, report)
-    draw_publish(run, model)
+    published = published_as(model)
+    _whether_to_trust_it(model, report, published)
+    _beside_others(model, report, published)
+    _publish(run, model, published)
 
 
 def draw_answer(run: Run) -> None:
@@ -117,7 +118,7 @@ def _how_good(model: Model, report: Report) -> None:
     st.caption(f"In brackets: 95 % intervals. All on {words.basis(measured)}.")
 
 
-def _whether_to_trust_it(model: Model, report: Report) -> None:
+def _whether_to_trust_it(model: Model, report: Report, published: list[Model]) -> None:
     st.subheader("Whether to trust it", anchor=False)
     left, right = st.columns([1.15, 1], gap="medium")
     with left:
@@ -135,7 +136,7 @@ def _whether_to_trust_it(model: Model, report: Report) -> None:
             "run_reliability",
             "Reliability diagram: how often the class called was right, by its score",
         )
-    for other in published_as(model):
+    for other in published:
         st.page_link(
             "pages/report.py",
             label=f"Read the full report of {parts.escape(other.title)}",
@@ -358,12 +359,20 @@ def _digests(folder: Path) -> dict[str, str]:
 # Beside other models.
 
 
-def _beside_others(model: Model, report: Report) -> None:
+def _beside_others(model: Model, report: Report, published: list[Model]) -> None:
     st.subheader("Beside the models that are already there", anchor=False)
-    own = {m.id for m in published_as(model)}
+    own = {m.id for m in published}
     others = [m for m in model_store.list_models()[0] if m.id not in own]
-    held = [(m, *comparison.same_test_part(model, m)) for m in others]
-    same = [m for m, comparable, _ in held if comparable]
+    same, rest = [], []
+    for other in others:
+        comparable, why = comparison.same_test_part(model, other)
+        try:
+            if comparable:
+                same.append((other, *kept.measured(other)))
+                continue
+        except KopError as error:  # it was altered
+            why = str(error)
+        rest.append((other, why))
     if same:
         rows, said = _compared(model, report, same)
         say(*said)
@@ -377,18 +386,17 @@ def _beside_others(model: Model, report: Report) -> None:
         say("None of the models in the model folder was tested on this test part.")
     else:
         say("There is no other model in the model folder.")
-    if rest := [(m, why) for m, comparable, why in held if not comparable]:
+    if rest:
         with st.expander(f"Not comparable: {len(rest)}", expanded=not same and len(rest) <= 3):
             for other, why in rest:
                 st.markdown(f"- **{parts.escape(other.title)}**: {parts.escape(why)}")
 
 
 def _compared(
-    model: Model, report: Report, same: Sequence[Model]
+    model: Model, report: Report, same: Sequence[tuple[Model, str, Report]]
 ) -> tuple[list[dict[str, str]], list[str]]:
     rows, said = [_row("This run", report, None)], []
-    for other in same:
-        checksum, of_other = kept.measured(other)
+    for other, checksum, of_other in same:
         differences = _differences(
             model.card["checksums"][model_store.PREDICTIONS], checksum, model.folder, other.folder
         )
@@ -441,17 +449,16 @@ def _said_of_difference(title: str, found: Estimate) -> str:
 # Publishing.
 
 
-def draw_publish(run: Run, model: Model) -> None:
+def _publish(run: Run, model: Model, published: list[Model]) -> None:
     """Draw the form that puts a run among the models, or where it is if it is there."""
     st.subheader("Publish", anchor=False)
-    done = published_as(model)
-    for other in done:
+    for other in published:
         st.success(
             parts.escape(f"Published as {other.id}: {other.title}."),
             icon=":material/check_circle:",
         )
         parts.model_links(other.id)
-    if done:
+    if published:
         with st.expander("Publish under another name"):
             _publish_form(run, model)
     else:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from dashboard import parts, training_words
+from dashboard.evaluated import LINE
 from dashboard.training_words import ALIVE
 from kop_core import model_store
 from kop_core.errors import KopError, RunError
@@ -182,7 +183,7 @@ def draw_head(run: Run) -> None:
         _buttons(run)
     begun = training_words.when(run.created)
     st.markdown(
-        parts.escape(training_words.what(run) + (f" Begun {begun}." if begun else "")), width=920
+        parts.escape(training_words.what(run) + (f" Begun {begun}." if begun else "")), width=LINE
     )
     _said(run)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -314,3 +315,22 @@ def test_settings_of_an_earlier_run_begin_a_new_one(run, started):
     at.run()
     assert at.number_input(key="setup_epochs").value == 7
     assert at.text_input(key="setup_learning_rate").value == "0.002"
+
+
+def test_a_model_that_was_altered_is_named_beside_a_run_and_hides_nothing(
+    shipped, apart, tmp_path, monkeypatch
+):
+    done, altered = apart / "done", tmp_path / "models" / "altered"
+    for place in (done, altered):
+        shutil.copytree(shipped.folder, place)
+    monkeypatch.setenv("KOP_MODELS", str(altered.parent))
+    record = {name: shipped.card[name] for name in ("data", "split")}
+    write_json(done / "run.json", {**record, "config": shipped.card["training"]["config"]})
+    card = json.loads((altered / "card.json").read_text())
+    card["checksums"]["model.keras"] = "0" * 64  # not the run's own weights
+    card["evaluation"]["confusion"][0][0] += 1
+    write_json(altered / "card.json", card)
+    at = opened("done")
+    assert not at.exception
+    assert "figures on the card of the model altered are not those of its" in words(at)
+    assert [s.value for s in at.subheader][-2:] == ["Publish", "Export"]
