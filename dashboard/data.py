@@ -284,6 +284,16 @@ def find(key: str) -> Job | None:
     return _jobs().get(key)
 
 
+def cancel(key: str) -> None:
+    """Stop an audit, if it is still known.
+
+    What a button calls: Streamlit keeps that for as long as a session lasts, and a method of
+    the audit itself would keep the audit, and what was unpacked for it, as long.
+    """
+    if (job := find(key)) is not None:
+        job.cancel()
+
+
 def folder_from(text: str) -> Path:
     """Return the path that a person typed or pasted, perhaps in quotation marks."""
     plain = re.sub(r"^file://", "", text.strip().strip("'\""))

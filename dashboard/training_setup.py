@@ -234,7 +234,13 @@ def _progress(key: str) -> None:
         return
     st.markdown(f"**{parts.escape(job.title)}**")
     st.progress(job.share(), text=parts.escape(job.how_far()))
-    st.button("Stop", icon=":material/stop_circle:", on_click=job.cancel, disabled=job.cancelled)
+    st.button(
+        "Stop",
+        icon=":material/stop_circle:",
+        on_click=data.cancel,
+        args=(key,),
+        disabled=job.cancelled,
+    )
     st.caption(
         "KOP looks for files that show the same radiograph: without that no split could keep them "
         "together. What was looked at once is quick the next time."

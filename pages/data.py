@@ -198,7 +198,13 @@ def _progress(key: str) -> None:
         return
     st.markdown(f"**{parts.escape(job.title)}**")
     st.progress(job.share(), text=parts.escape(_how_far(job)))
-    st.button("Stop", icon=":material/stop_circle:", on_click=job.cancel, disabled=job.cancelled)
+    st.button(
+        "Stop",
+        icon=":material/stop_circle:",
+        on_click=data.cancel,
+        args=(key,),
+        disabled=job.cancelled,
+    )
     st.caption(
         "The audit goes on while you look at other pages. This page's address leads back to it."
     )

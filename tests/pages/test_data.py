@@ -244,13 +244,33 @@ def test_an_archive_is_audited_and_removed(page, folder, temporary):
     button(at, "Audit another").click().run()
     del at.session_state["data_zip"]
     at = audited(at, folder)
-    # A thread of Streamlit's may hold the last run of the page for a moment longer.
-    for _ in range(100):
-        gc.collect()
-        if not unpacked.exists():
-            break
-        time.sleep(0.1)
+    gc.collect()
     assert not unpacked.exists() and audits.find(key) is None
+
+
+def test_an_archive_is_removed_although_its_progress_was_shown(
+    page, folder, temporary, monkeypatch
+):
+    shown = threading.Event()
+
+    def slow(data, progress=None, **_):
+        assert shown.wait(30)
+        return report_of(data)[0]
+
+    monkeypatch.setattr(kop_core.datasets.audit, "audit", slow)
+    page.get("file_uploader")[0].set_value(("my knees.zip", packed(folder), "application/zip"))
+    page.run()
+    button(page, "Audit the archive").click()
+    at = page.run()
+    assert "Stop" in [b.label for b in at.button]
+    shown.set()
+    at = settled(at)
+    (unpacked,) = temporary.iterdir()
+    button(at, "Audit another").click().run()
+    del at.session_state["data_zip"]
+    audited(at, folder)
+    gc.collect()
+    assert not unpacked.exists()
 
 
 def test_archives_that_are_none(page):
