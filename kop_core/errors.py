@@ -93,6 +93,12 @@ class UnknownNetwork(KopError):
     code = "unknown_network"
 
 
+class WeightsError(KopError):
+    """Weights that were trained elsewhere are not here, or are of another network."""
+
+    code = "weights"
+
+
 class ModelError(KopError):
     """A model folder is missing, incomplete or altered."""
 

@@ -6,13 +6,13 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kop_core.classes import CLASS_NAMES
 from kop_core.errors import RunError, UnknownNetwork
-from kop_core.networks import paper
+from kop_core.networks import efficientnet_lite, paper
 from kop_core.radiographs.preparation import PREPARATIONS, Preparation, at_side
 
 if TYPE_CHECKING:
@@ -31,9 +31,19 @@ class Network:
         explain_layer: layer whose output maps of influence are drawn from. All paths
             from input to output go through it.
         options: what may be set when it is built, with the defaults.
-        reference: where it was published.
+        reference: where it was published, and whose count of parameters is
+            :attr:`reference_parameters`.
         sizes: smallest and largest side of the input, in pixels, that it can be built for.
         why: what stands against a side outside them, as part of a sentence.
+        reference_parameters: how many parameters its publication, or the implementation
+            that is named beside it, has.
+        reference_classes: the number of classes with which it has them.
+        counted: what the reference counts: ``"all"``, or ``"trainable"`` if it leaves out
+            the moving averages of batch normalisation, as PyTorch does.
+        reference_options: options with which it is the published one.
+        backbone_layer: layer whose output are the features that the head starts from;
+            :attr:`explain_layer` if empty. All paths from input to output go through it.
+        weights: ``"imagenet"`` if there are weights that were trained on it.
     """
 
     name: str
@@ -45,6 +55,12 @@ class Network:
     reference: str
     sizes: tuple[int, int] = (32, 512)
     why: str = ""
+    reference_parameters: int = 0
+    reference_classes: int = len(CLASS_NAMES)
+    counted: str = "all"
+    reference_options: dict[str, Any] = field(default_factory=dict)
+    backbone_layer: str = ""
+    weights: str | None = None
 
     @property
     def input(self) -> Preparation:
@@ -83,6 +99,23 @@ _NETWORKS = {
             sizes=(128, 292),
             why="below, its poolings leave nothing of them; above, its dense layers outgrow "
             "what a model's file may hold",
+            reference_parameters=15_610_499,
+            backbone_layer="pool9",
+        ),
+        Network(
+            name="efficientnet_lite0",
+            title="EfficientNet-Lite0",
+            builder=efficientnet_lite.build,
+            preparation="stretch224",
+            explain_layer="head_relu",
+            options={"dropout": 0.2, "batch_norm_momentum": 0.99},
+            reference="M. Tan, Q. V. Le, EfficientNet, ICML 2019, without what small processors do "
+            "slowly: github.com/tensorflow/tpu, models/official/efficientnet/lite (4.7 million "
+            "parameters; to the last one as in timm's tf_efficientnet_lite0)",
+            reference_parameters=4_652_008,
+            reference_classes=1000,
+            counted="trainable",
+            weights="imagenet",
         ),
     )
 }
@@ -108,7 +141,12 @@ def get(name: str) -> Network:
 
 
 def build(
-    name: str, *, precision: str = "float32", size: int | None = None, **options: Any
+    name: str,
+    *,
+    precision: str = "float32",
+    size: int | None = None,
+    classes: int = len(CLASS_NAMES),
+    **options: Any,
 ) -> keras.Model:
     """Build a network with fresh weights, one output a class.
 
@@ -117,6 +155,8 @@ def build(
         size: side of the input in pixels; ``None`` for the network's own.
         precision: a Keras dtype policy, such as ``"float32"`` or ``"mixed_bfloat16"``.
             Inputs and probabilities are float32 under each.
+        classes: number of outputs; another one than KOP's only to compare with what was
+            published.
         options: changes to the network's :attr:`Network.options`.
 
     Raises:
@@ -134,7 +174,7 @@ def build(
     with _dtype_policy(precision):
         return network.builder(
             input_shape=network.input_of(size).shape,
-            classes=len(CLASS_NAMES),
+            classes=classes,
             **{**network.options, **options},
         )
 
@@ -155,6 +195,24 @@ def load(name: str, options: dict[str, Any], path: Path, size: int | None = None
         warnings.simplefilter("error", UserWarning)
         model.load_weights(path)
     return model
+
+
+def split(model: keras.Model, name: str) -> tuple[keras.Model, keras.Model]:
+    """Divide a network into what sees and what decides; both share its layers.
+
+    Args:
+        model: the network, as :func:`build` built it.
+        name: its registered name.
+
+    Returns:
+        The backbone, from pictures to features, and the head, from features to
+        probabilities.
+    """
+    import keras
+
+    network = get(name)
+    features = model.get_layer(network.backbone_layer or network.explain_layer).output
+    return keras.Model(model.inputs[0], features), keras.Model(features, model.outputs[0])
 
 
 @contextmanager

@@ -1,0 +1,232 @@
+"""Weights that were trained elsewhere: ImageNet's, or an encoder of one's own.
+
+A file of weights is an ``.npz`` with one array a weight, named ``layer/weight``, in
+Keras's layout, of half or single precision. It holds the backbone, which is everything up
+to :attr:`Network.backbone_layer`; the head that follows is always trained anew. Such a
+file may come from anybody: it is looked at before anything is read, and nothing in it runs.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kop_core.datasets.archives import ArchiveLimits, open_archive, unsafe_kind
+from kop_core.errors import DataSetError, WeightsError
+from kop_core.networks.registry import get, split
+
+if TYPE_CHECKING:
+    import keras
+
+IMAGENET = "imagenet"
+SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "weights"
+MAX_BYTES = 512 * 2**20
+_LIMITS = ArchiveLimits(max_members=4_000, max_directory=2**20)
+_MAX_HEADER = 4_096
+_DTYPES = (np.dtype("<f2"), np.dtype("<f4"))
+# A weight, by name and shape, that only the backbone of this network has.
+_SIGNS = {
+    "efficientnet_lite0": ("b15_project/kernel", (1, 1, 1152, 320)),
+}
+
+
+def load(model: keras.Model, network_name: str, source: str | Path) -> int:
+    """Give a network's backbone weights that were trained elsewhere; leave its head alone.
+
+    Args:
+        model: the network, as :func:`kop_core.networks.build` built it.
+        network_name: its registered name.
+        source: ``"imagenet"``, or the path of an ``.npz``.
+
+    Returns:
+        How many weights were set.
+
+    Raises:
+        UnknownNetwork: if there is no network of that name.
+        WeightsError: if there are no such weights here, or they are those of another network.
+    """
+    if source != IMAGENET:
+        return apply_weights(model, read_weights(source), network_name, str(source))
+    shipped = SHIPPED / f"{get(network_name).name}.npz"
+    if shipped.is_file():
+        return apply_weights(model, read_weights(shipped), network_name, shipped.name)
+    raise WeightsError(
+        f"No ImageNet weights of the network {network_name} ship with KOP. Name a file (.npz) "
+        "that has them."
+    )
+
+
+def read_weights(path: str | Path) -> dict[str, np.ndarray]:
+    """Read a file of weights.
+
+    Args:
+        path: an ``.npz`` of at most :data:`MAX_BYTES`, unpacked too.
+
+    Returns:
+        Arrays of float16 or float32 by ``layer/weight``.
+
+    Raises:
+        WeightsError: naming the file, and what of it is not as it must be.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".npz":
+        raise WeightsError(
+            f"{path.name} is no file of weights that KOP reads: they end in .npz, with one array "
+            "a weight. A model.keras or .weights.h5 is not read here."
+        )
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise WeightsError(f"{path.name} is larger than {MAX_BYTES // 2**20} MB.")
+        with path.open("rb") as stream, open_archive(stream, _LIMITS) as archive:
+            return _read_members(archive)
+    except FileNotFoundError:
+        raise WeightsError(f"There is no file {path}. Choose another, or put it there.") from None
+    except _Fault as fault:
+        raise WeightsError(f"{path.name} cannot be read as weights: {fault}.") from None
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be opened ({error.strerror}).") from error
+    except (DataSetError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+        raise WeightsError(
+            f"{path.name} is damaged, or no .npz file. Get it again from where it came."
+        ) from error
+
+
+class _Fault(Exception):
+    """What is wrong with a file of weights, as part of a sentence."""
+
+
+def _read_members(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+    members = archive.infolist()
+    if len(members) > _LIMITS.max_members:
+        raise _Fault(f"it holds more than {_LIMITS.max_members:,} arrays")
+    if sum(m.file_size for m in members) > MAX_BYTES:
+        raise _Fault(f"it becomes larger than {MAX_BYTES // 2**20} MB when it is unpacked")
+    weights = {}
+    for member in members:
+        key = member.filename.removesuffix(".npy")
+        layer, _, weight = key.partition("/")
+        if unsafe_kind(member) or not (layer and weight) or "/" in weight or key in weights:
+            raise _Fault(f"it holds {member.filename[:80]!r}, which names no layer and weight")
+        weights[key] = _read_array(archive, member)
+    if not weights:
+        raise _Fault("it holds no array")
+    return weights
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """Read one array, once its head says that it is as large as its member and no larger."""
+    name = member.filename[:80]
+    with archive.open(member) as stream:
+        try:
+            version = np.lib.format.read_magic(stream)
+            if version != (1, 0):
+                raise _Fault(f"its array {name!r} is of a kind that is not read here")
+            shape, _, dtype = np.lib.format.read_array_header_1_0(stream, _MAX_HEADER)
+        except (ValueError, EOFError):
+            raise _Fault(f"{name!r} is no array of numbers") from None
+        if dtype not in _DTYPES:
+            raise _Fault(f"its array {name!r} is of {dtype}, not of float16 or float32")
+        if math.prod(shape) * dtype.itemsize != member.file_size - stream.tell():
+            raise _Fault(f"its array {name!r} is not as large as it says")
+    with archive.open(member) as stream:
+        array = np.lib.format.read_array(stream, allow_pickle=False, max_header_size=_MAX_HEADER)
+    if not np.isfinite(array).all():
+        raise _Fault(f"its array {name!r} holds values that are no numbers")
+    return array
+
+
+def apply_weights(
+    model: keras.Model,
+    weights: dict[str, np.ndarray],
+    name: str,
+    file: str = "The file",
+) -> int:
+    """Set every weight of a network's backbone by name; leave its head alone.
+
+    Nothing is set unless all fit.
+
+    Args:
+        model: the network.
+        weights: arrays by ``layer/weight``, as :func:`read_weights` gives them.
+        name: the network's registered name.
+        file: what an error calls the place that they came from.
+
+    Returns:
+        How many weights were set.
+
+    Raises:
+        WeightsError: naming the first weight that is missing, of another shape or not the
+            backbone's, and the network that the weights seem to be of.
+    """
+    backbone, head = split(model, name)
+    wanted = dict(_weights_of(backbone))
+    for key, variable in wanted.items():
+        found = weights.get(key)
+        shape = tuple(variable.shape)
+        if found is None:
+            raise WeightsError(_mismatch(file, name, f"it has no {key}", weights))
+        if found.shape != shape:
+            problem = f"its {key} has the shape {found.shape}, not {shape}"
+            raise WeightsError(_mismatch(file, name, problem, weights))
+    heads = {layer.name for layer in head.layers}
+    more = [key for key in weights if key not in wanted and key.split("/")[0] not in heads]
+    if more:
+        problem = f"it has {more[0]!r}, which that network does not have"
+        raise WeightsError(_mismatch(file, name, problem, weights))
+    for key, variable in wanted.items():
+        variable.assign(weights[key])
+    return len(wanted)
+
+
+def _mismatch(file: str, name: str, problem: str, weights: dict[str, np.ndarray]) -> str:
+    seems = [
+        known
+        for known, (key, shape) in _SIGNS.items()
+        if known != name and key in weights and weights[key].shape == shape
+    ]
+    hint = f" It seems to be of the network {seems[0]}." if seems else ""
+    return f"{file} does not fit the network {name}: {problem}.{hint}"
+
+
+def _weights_of(backbone: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
+    for layer in backbone.layers:
+        for variable in layer.weights:
+            yield f"{layer.name}/{variable.name}", variable
+
+
+def save(model: keras.Model, name: str, path: str | Path) -> None:
+    """Write a network's backbone, for others to start from, as :func:`read_weights` reads it.
+
+    Args:
+        model: the network.
+        name: its registered name.
+        path: the file, ending in ``.npz``; in half precision.
+
+    Raises:
+        WeightsError: if a weight is too large for half precision, or the file cannot be
+            written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".npz":
+        raise WeightsError(f"{path.name} must end in .npz.")
+    backbone, _ = split(model, name)
+    with np.errstate(over="ignore"):
+        arrays = {
+            key: np.asarray(variable).astype(np.float16) for key, variable in _weights_of(backbone)
+        }
+    large = [key for key, array in arrays.items() if not np.isfinite(array).all()]
+    if large:
+        raise WeightsError(f"{large[0]} is too large for half precision. Nothing was written.")
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        with draft.open("wb") as stream:
+            np.savez(stream, **arrays)
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise WeightsError(f"{path} could not be written ({error.strerror}).") from error

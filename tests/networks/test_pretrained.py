@@ -1,0 +1,170 @@
+"""Weights that were trained elsewhere: read with care, and set where they belong."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from kop_core import networks
+from kop_core.errors import WeightsError
+from kop_core.networks import pretrained
+
+LITE0 = pretrained.SHIPPED / "efficientnet_lite0.npz"
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    model = networks.build("efficientnet_lite0", size=64)
+    head = [w.copy() for w in model.get_layer("probabilities").get_weights()]
+    assert pretrained.load(model, "efficientnet_lite0", "imagenet") == 245
+    for before, after in zip(head, model.get_layer("probabilities").get_weights()):
+        np.testing.assert_array_equal(before, after)
+    return model
+
+
+@pytest.fixture(scope="module")
+def picture():
+    y, x = np.mgrid[:64, :64] / 63
+    waves = [np.sin(9 * x + k) * np.cos(7 * y - k) for k in range(3)]
+    return np.stack(waves, -1).astype(np.float32)[None]
+
+
+def stem_by_hand(picture, weights, epsilon=1e-3):
+    """EfficientNet-Lite0's first layers in NumPy: 3×3, stride 2, `same`, norm, ReLU6."""
+    padded = np.pad(picture[0], ((0, 1), (0, 1), (0, 0)))
+    kernel = weights["stem_conv/kernel"].astype(np.float64)
+    out = np.zeros((32, 32, 32))
+    for i in range(3):
+        for j in range(3):
+            out += padded[i : i + 64 : 2, j : j + 64 : 2][:32, :32] @ kernel[i, j]
+    norm = {k: weights[f"stem_bn/{k}"].astype(np.float64) for k in
+            ("gamma", "beta", "moving_mean", "moving_variance")}  # fmt: skip
+    out = (out - norm["moving_mean"]) / np.sqrt(norm["moving_variance"] + epsilon)
+    return np.clip(out * norm["gamma"] + norm["beta"], 0, 6)
+
+
+def test_imagenet_weights_ship_with_efficientnet_lite0(lite0, picture):
+    import keras
+
+    stem = keras.Model(lite0.inputs[0], lite0.get_layer("stem_relu").output)
+    wanted = stem_by_hand(picture, pretrained.read_weights(LITE0))
+    np.testing.assert_allclose(np.asarray(stem(picture))[0], wanted, atol=2e-5)
+    backbone, head = networks.split(lite0, "efficientnet_lite0")
+    features = np.asarray(backbone(picture))
+    assert features.shape == (1, 2, 2, 1280)
+    assert np.isfinite(features).all() and features.std() > 0.1
+    np.testing.assert_allclose(np.asarray(head(features)), np.asarray(lite0(picture)), atol=1e-6)
+    assert len(LITE0.read_bytes()) < 7e6 and (LITE0.parent / "NOTICE.md").is_file()
+
+
+def test_a_backbone_is_written_as_it_is_read(lite0, tmp_path):
+    path = tmp_path / "encoder.npz"
+    pretrained.save(lite0, "efficientnet_lite0", path)
+    written, shipped = pretrained.read_weights(path), pretrained.read_weights(LITE0)
+    assert written.keys() == shipped.keys()
+    assert all(np.array_equal(written[k], shipped[k]) for k in shipped)
+    assert [p.name for p in tmp_path.iterdir()] == ["encoder.npz"]
+    other = networks.build("efficientnet_lite0", size=32)
+    assert pretrained.load(other, "efficientnet_lite0", path) == 245
+    kernel = other.get_layer("head_conv").kernel
+    np.testing.assert_array_equal(kernel, lite0.get_layer("head_conv").kernel)
+    with pytest.raises(WeightsError, match=r"must end in \.npz"):
+        pretrained.save(lite0, "efficientnet_lite0", tmp_path / "encoder.h5")
+    with pytest.raises(WeightsError, match="could not be written"):
+        pretrained.save(lite0, "efficientnet_lite0", tmp_path / "none" / "encoder.npz")
+
+
+def test_what_half_precision_cannot_hold_is_not_written(tmp_path):
+    model = networks.build("efficientnet_lite0", size=32)
+    model.get_layer("stem_bn").gamma.assign(np.full(32, 1e5))
+    with pytest.raises(WeightsError, match="stem_bn/gamma is too large"):
+        pretrained.save(model, "efficientnet_lite0", tmp_path / "encoder.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_do_not_fit_are_named_and_none_is_set(lite0):
+    weights = pretrained.read_weights(LITE0)
+    before = lite0.get_weights()
+    short = {k: v for k, v in weights.items() if k != "head_bn/beta"}
+    other = {**weights, "head_conv/kernel": np.zeros((1, 1, 320, 64), np.float16)}
+    more = {**weights, "b16_project/kernel": np.zeros((1, 1, 2, 2), np.float16)}
+    short["stem_bn/beta"] = np.full(32, 7, np.float16)
+    for faulty, said in (
+        (short, "it has no head_bn/beta"),
+        (other, r"its head_conv/kernel has the shape \(1, 1, 320, 64\), not \(1, 1, 320, 1280\)"),
+        (more, "it has 'b16_project/kernel', which that network does not have"),
+    ):
+        with pytest.raises(WeightsError, match=said):
+            pretrained.apply_weights(lite0, faulty, "efficientnet_lite0", "mine.npz")
+    for a, b in zip(before, lite0.get_weights()):
+        np.testing.assert_array_equal(a, b)
+    # What a file has for the head is left where it is.
+    head = {**weights, "probabilities/kernel": np.zeros((1280, 3), np.float16)}
+    assert pretrained.apply_weights(lite0, head, "efficientnet_lite0") == 245
+    with pytest.raises(WeightsError, match="It seems to be of the network efficientnet_lite0"):
+        pretrained.load(networks.build("paper", size=128), "paper", LITE0)
+
+
+def test_networks_without_weights_say_so():
+    with pytest.raises(WeightsError, match=r"No ImageNet weights of the network paper .*\.npz"):
+        pretrained.load(networks.build("paper", size=128), "paper", "imagenet")
+
+
+def npy(array=None, **header):
+    stream = io.BytesIO()
+    if array is None:
+        said = {"descr": "<f2", "fortran_order": False, "shape": (4,), **header}
+        np.lib.format.write_array_header_1_0(stream, said)
+        stream.write(b"\0" * 8)
+    else:
+        np.lib.format.write_array(stream, array, allow_pickle=True)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"a/kernel": npy(np.array([{}], dtype=object))}, "is of object, not of float16"),
+        ({"a/kernel": npy(np.zeros(3))}, "is of float64, not of float16 or float32"),
+        ({"a/kernel": npy(np.zeros(3, ">f4"))}, "not of float16 or float32"),
+        ({"a/kernel": npy(shape=(2**40,))}, "not as large as it says"),
+        ({"a/kernel": npy(shape=(-4,))}, "not as large as it says"),
+        ({"a/kernel": npy(np.array([np.nan], "f4"))}, "values that are no numbers"),
+        ({"a/kernel": b"no array"}, "is no array of numbers"),
+        ({"kernel": npy()}, "names no layer and weight"),
+        ({"../a/kernel": npy()}, "names no layer and weight"),
+        ({"a/kernel": npy(), "a/kernel.npy": npy()}, "names no layer and weight"),
+        ({}, "it holds no array"),
+    ],
+)
+def test_a_hostile_file_is_refused(members, said, tmp_path):
+    path = tmp_path / "weights.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(WeightsError, match=rf"weights\.npz cannot be read as weights: .*{said}"):
+        pretrained.read_weights(path)
+
+
+def test_a_file_that_becomes_too_large_is_not_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "weights.npz"
+    np.savez_compressed(path, **{"a/kernel": np.zeros(2**20, np.float32)})
+    assert path.stat().st_size < 2**14
+    monkeypatch.setattr(pretrained, "MAX_BYTES", 2**20)
+    with pytest.raises(WeightsError, match="becomes larger than 1 MB"):
+        pretrained.read_weights(path)
+    monkeypatch.setattr(pretrained, "MAX_BYTES", 2**10)
+    with pytest.raises(WeightsError, match="is larger than"):
+        pretrained.read_weights(path)
+
+
+def test_what_is_no_file_of_weights(tmp_path):
+    with pytest.raises(WeightsError, match="There is no file"):
+        pretrained.read_weights(tmp_path / "none.npz")
+    with pytest.raises(WeightsError, match=r"they end in \.npz"):
+        pretrained.read_weights(tmp_path / "model.keras")
+    for content in (b"", b"PK\3\4 and nothing", LITE0.read_bytes()[:100_000]):
+        (tmp_path / "torn.npz").write_bytes(content)
+        with pytest.raises(WeightsError, match=r"torn\.npz is damaged"):
+            pretrained.read_weights(tmp_path / "torn.npz")
