@@ -359,7 +359,7 @@ def ceiling(options: argparse.Namespace, clock: Clock) -> None:
     from kop_core import networks
     from kop_core.datasets import feeding, scan
     from kop_core.training import TrainingConfig, best_precision
-    from kop_core.training.trainer import make_optimizer
+    from kop_core.training.transfer import make_optimizer
 
     settings = TrainingConfig()
     data = scan(options.data)
@@ -368,7 +368,8 @@ def ceiling(options: argparse.Namespace, clock: Clock) -> None:
     batches = feeding.Epoch(pixels, options.batch, settings.augmentation, seed=0, epoch=0)
     inputs, targets = (tf.constant(array) for array in batches.batch(0))
     model = networks.build(settings.network, precision=best_precision(), **settings.options)
-    model.compile(make_optimizer(settings), loss="categorical_crossentropy", metrics=["accuracy"])
+    optimizer = make_optimizer(settings, model)
+    model.compile(optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
     clock.mark()
     while True:
         model.train_on_batch(inputs, targets)

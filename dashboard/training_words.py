@@ -38,6 +38,7 @@ _STAGES = {
     "reading": "Reading the pictures",
     "preparing": "Preparing the pictures",
     "compiling": "Preparing the network",
+    "features": "Computing what the frozen part says of each picture",
     "training": "Step",
     "validating": "Looking at the {part}",
     "epoch": "An epoch has ended",

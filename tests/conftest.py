@@ -117,9 +117,9 @@ def make_small_network():
         inputs = keras.Input(input_shape)
         x = layers.AveragePooling2D(8)(inputs)
         x = layers.Conv2D(8, 3, activation="relu", name="conv1")(x)
-        x = layers.BatchNormalization(momentum=batch_norm_momentum)(x)
+        x = layers.BatchNormalization(momentum=batch_norm_momentum, name="norm1")(x)
         x = layers.GlobalAveragePooling2D()(x)
-        x = layers.Dense(16, activation="relu")(x)
+        x = layers.Dense(16, activation="relu", name="dense1")(x)
         x = layers.Dropout(dropout)(x)
         outputs = layers.Dense(classes, activation="softmax", dtype="float32")(x)
         return keras.Model(inputs, outputs)
@@ -130,6 +130,7 @@ def make_small_network():
         builder=build,
         preparation="stretch224",
         explain_layer="conv1",
+        backbone_layer="norm1",
         options={"batch_norm_momentum": 0.9, "dropout": 0.5},
         reference="none",
     )

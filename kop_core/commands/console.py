@@ -107,6 +107,7 @@ def progress_line(progress: Progress) -> str:
     what = {
         "scanning": "scanning files",
         "reading": "reading radiographs",
+        "features": "computing features",
         "measuring": "measuring on the test part",
     }
     if progress.stage in what:

@@ -12,7 +12,14 @@ from kop_core.commands import queueing
 from kop_core.commands.console import ProgressLine, start_tensorflow
 from kop_core.datasets.splits import CONFLICTS, PROTOCOLS
 from kop_core.errors import RunError
-from kop_core.training.config import CLASS_WEIGHTS, KEEP, OPTIMIZERS, PRECISIONS, SCHEDULES
+from kop_core.training.config import (
+    BACKBONE,
+    CLASS_WEIGHTS,
+    KEEP,
+    OPTIMIZERS,
+    PRECISIONS,
+    SCHEDULES,
+)
 
 
 def add(commands: Any) -> None:
@@ -58,6 +65,25 @@ def add(commands: Any) -> None:
         "--warmup", type=float, metavar="EPOCHS", dest="warmup_epochs", help="default: 0"
     )
     command.add_argument(
+        "--pretrained",
+        metavar="WEIGHTS",
+        help="what the backbone begins with: imagenet, or a file of weights (default: fresh)",
+    )
+    command.add_argument(
+        "--freeze",
+        metavar="LAYER",
+        help="learn from this layer on only; backbone: the head only (switches augmentation off)",
+    )
+    command.add_argument(
+        "--head-epochs", type=int, metavar="N", help="for the head alone, first (default: 0)"
+    )
+    command.add_argument(
+        "--backbone-rate",
+        type=float,
+        metavar="SHARE",
+        help="of the learning rate, for the backbone (default: 1)",
+    )
+    command.add_argument(
         "--split", choices=PROTOCOLS, help="what stays together (default: radiograph)"
     )
     command.add_argument("--test-share", type=float, metavar="SHARE", help="default: 0.2")
@@ -92,6 +118,10 @@ _SETTINGS = (
     "patience",
     "keep",
     "warmup_epochs",
+    "pretrained",
+    "freeze",
+    "head_epochs",
+    "backbone_rate",
     "split",
     "test_share",
     "folds",
@@ -110,7 +140,7 @@ def _run(options: argparse.Namespace) -> int:
         if not 0 <= options.dropout < 1:
             raise RunError(f"Dropout must be at least 0 and below 1, and is {options.dropout}.")
         chosen["options"] = {**TrainingConfig().options, "dropout": options.dropout}
-    if options.no_augmentation:
+    if options.no_augmentation or options.freeze == BACKBONE:
         chosen["augmentation"] = None
     if options.queue:
         return queueing.queue(TrainingConfig(**chosen), options)

@@ -17,6 +17,8 @@ SCHEDULES = ("cosine", "steps", "constant")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 CLASS_WEIGHTS = ("none", "balanced")
 KEEP = ("last", "best")
+# What `freeze` says where all of a network but its head is frozen.
+BACKBONE = "backbone"
 # What a run means whose record was written before there was a choice.
 _FORMERLY = {"split": "random"}
 
@@ -65,6 +67,12 @@ class TrainingConfig:
         weight_decay: share of each weight taken away a step, times the learning rate
             (decoupled, as in AdamW); biases and normalisation are left alone.
         replicas: how many processors of this machine share each batch.
+        pretrained: weights that the backbone begins with: ``"imagenet"``, or a file of them
+            (see :mod:`kop_core.networks.pretrained`); ``None`` for fresh ones.
+        freeze: what does not learn: ``"backbone"`` for all but the head, or the name of a
+            layer for all that comes before it; ``None`` for nothing.
+        head_epochs: epochs at the beginning in which only the head learns.
+        backbone_rate: factor of the learning rate for the backbone.
     """
 
     network: str = "paper"
@@ -91,6 +99,10 @@ class TrainingConfig:
     keep: str = "last"
     weight_decay: float = 0.0
     replicas: int = 1
+    pretrained: str | None = None
+    freeze: str | None = None
+    head_epochs: int = 0
+    backbone_rate: float = 1.0
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -124,6 +136,7 @@ class TrainingConfig:
             (0 <= self.weight_decay < 1, "The weight decay must be at least 0 and below 1."),
             *self._checks_of_validation(),
             *self._checks_of_replicas(),
+            *self._checks_of_transfer(),
         )
         for holds, message in checks:
             if not holds:
@@ -170,6 +183,36 @@ class TrainingConfig:
                 self.replicas < 1 or self.batch_size % self.replicas == 0,
                 f"A batch of {self.batch_size} cannot be shared evenly by {self.replicas} "
                 f"replicas. Choose a multiple of {self.replicas}.",
+            ),
+        )
+
+    def _checks_of_transfer(self) -> tuple[tuple[bool, str], ...]:
+        only_head = self.freeze == BACKBONE
+        return (
+            (self.pretrained != "", "Name the weights to begin with, or leave them away."),
+            (
+                not (only_head or self.head_epochs) or self.pretrained is not None,
+                "A frozen backbone with fresh weights has learned nothing that its head could go "
+                "by. Name weights to begin with, such as imagenet, or freeze nothing.",
+            ),
+            (
+                not only_head or self.augmentation is None,
+                "What a frozen backbone says of a picture is computed once, so pictures cannot be "
+                "altered anew in each epoch. Switch augmentation off, or let more of it learn.",
+            ),
+            (
+                0 <= self.head_epochs < self.epochs,
+                "The epochs for the head alone must be 0 or more, and fewer than the run has.",
+            ),
+            (
+                not (only_head and self.head_epochs),
+                "With a frozen backbone the head alone learns in every epoch. Set the epochs for "
+                "the head alone to 0, or let more of the network learn after them.",
+            ),
+            (
+                0 < self.backbone_rate <= 1,
+                "The backbone's share of the learning rate must be above 0 and at most 1, and is "
+                f"{self.backbone_rate:g}. To keep the backbone as it is, freeze it.",
             ),
         )
 
@@ -234,6 +277,10 @@ _KINDS: dict[str, type | tuple] = {
     "keep": str,
     "weight_decay": _NUMBER,
     "replicas": int,
+    "pretrained": (str, type(None)),
+    "freeze": (str, type(None)),
+    "head_epochs": int,
+    "backbone_rate": _NUMBER,
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -34,7 +35,7 @@ from kop_core import wording
 from kop_core.classes import CLASS_NAMES
 from kop_core.datasets.feeding import MEMORY_LIMIT
 from kop_core.errors import RadiographError, RunError
-from kop_core.training.config import TrainingConfig
+from kop_core.training.config import BACKBONE, TrainingConfig
 from kop_core.training.precision import best_precision
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from kop_core.training import Progress
 
 # To be raised when the same settings could be measured differently.
-VERSION = 1
+VERSION = 2
 _STEPS = 4
 _PICTURES = 2_000
 # After so many seconds of steps enough is known of them.
@@ -101,6 +102,7 @@ class Measurement:
         pictures: prepared pictures that it held in it.
         parameters: numbers that the network has.
         busy: whether something else was training meanwhile.
+        feature_seconds: of what a frozen backbone computes of a picture once; 0 without one.
     """
 
     step_seconds: float
@@ -111,6 +113,7 @@ class Measurement:
     pictures: int
     parameters: int
     busy: bool = False
+    feature_seconds: float = 0.0
 
     def get_config(self) -> dict[str, Any]:
         """Return it as plain values for JSON."""
@@ -198,11 +201,17 @@ def estimate(config: TrainingConfig, data: DataFacts, measured: Measurement) -> 
         + data.watched * measured.evaluation_seconds
         + measured.epoch_seconds
     )
+    shown = data.training + data.watched
+    once, picture_seconds = shown * measured.feature_seconds, measured.evaluation_seconds
+    if config.freeze == BACKBONE:
+        picture_seconds += measured.feature_seconds
+    elif config.head_epochs:
+        # The head learns in no time from features, and these are computed once.
+        once = shown * picture_seconds
     # The finished model and its copy in half precision are both measured on the test part.
-    after = 2 * data.test * measured.evaluation_seconds + measured.epoch_seconds
-    seconds = (
-        measured.start_seconds + data.files * data.reading_seconds + config.epochs * epoch + after
-    )
+    after = 2 * data.test * picture_seconds + measured.epoch_seconds
+    seconds = measured.start_seconds + data.files * data.reading_seconds + once + after
+    seconds += (config.epochs - config.head_epochs) * epoch
     picture = _picture_bytes(config)
     more = max(0, data.held(picture) - measured.pictures)
     return Estimate(
@@ -378,6 +387,7 @@ def measure_here(config: TrainingConfig) -> Measurement:
         patience=None,
         folds=None,
         fold=None,
+        head_epochs=0,
     )
     with tempfile.TemporaryDirectory(prefix="kop-steps-", ignore_cleanup_errors=True) as folder:
         data = _generate(Path(folder) / "data", pictures)
@@ -443,6 +453,7 @@ class _Clock:
             _peak_memory(),
             pictures,
             _parameters(config),
+            feature_seconds=self._a_feature(),
         )
 
     def _of(self, stage: str, epoch: int | None = None) -> list[tuple[str, int, int, float]]:
@@ -467,6 +478,14 @@ class _Clock:
             if len(seen) > 1:
                 return (seen[-1][3] - seen[0][3]) / (seen[-1][2] - seen[0][2])
         return None
+
+    def _a_feature(self) -> float:
+        """Return the seconds that a frozen backbone takes of a picture; 0 without one."""
+        seen = self._of("features")
+        for first, last in itertools.pairwise(seen):
+            if last[2] > first[2]:  # not where the next part begins
+                return (last[3] - first[3]) / (last[2] - first[2])
+        return 0.0
 
 
 def _parameters(config: TrainingConfig) -> int:
@@ -548,6 +567,7 @@ def key(config: TrainingConfig) -> str:
         "augmented": config.augmentation is not None,
         "precision": best_precision() if config.precision == "auto" else config.precision,
         "replicas": config.replicas,
+        "freeze": config.freeze,
         "machine": _machine(),
     }
     said = json.dumps(decides, sort_keys=True, default=str)

@@ -16,6 +16,8 @@ from kop_core.datasets.splits import conflicted
 from kop_core.errors import RunError
 from kop_core.evaluation import Evaluation, Predictions, evaluate
 from kop_core.evaluation.calibration import calibration
+from kop_core.networks.pretrained import IMAGENET
+from kop_core.training.config import BACKBONE
 from kop_core.training.predicting import predict
 from kop_core.training.run_folder import RunFolder, write_json
 from kop_core.training.versions import versions
@@ -201,7 +203,9 @@ def _card(
         "calibration": None,
         **kept,
         "training": {
-            "config": config,
+            # Where a file of weights is on this machine is nobody else's business.
+            "config": {**config, "pretrained": (record.get("pretrained") or {}).get("name")},
+            "pretrained": record.get("pretrained"),
             "precision": record["precision"],
             "epochs_run": outcome.epochs,
             "kept_epoch": outcome.kept,
@@ -262,6 +266,7 @@ def statements(
         f"Trained on {split['training_files']:,} of {files}; "
         f"measured on {rest} {split['test_files']:,}."
     ]
+    said += _said_of_beginning(record, config)
     said += _said_of_epochs(config, outcome)
     if data.get("unreadable"):
         said.append(f"{len(data['unreadable']):,} of these could not be read and were left out.")
@@ -289,6 +294,29 @@ def statements(
     said += wording.calibration({**(kept or {}), "split": split})
     said.append("Not a medical device. For research and teaching, not for a diagnosis.")
     return said
+
+
+def _said_of_beginning(record: dict[str, Any], config: dict[str, Any]) -> list[str]:
+    """Say it where a network did not begin with fresh weights, or not all of it learned."""
+    began, freeze = record.get("pretrained"), config.get("freeze")
+    if began:
+        imagenet = began["name"] == IMAGENET
+        given = "weights learned on ImageNet" if imagenet else f"the weights in {began['name']}"
+        said = f"The network's backbone began with {given}"
+    elif freeze:
+        said = "The network began with fresh weights"
+    else:
+        return []
+    first = config.get("head_epochs")
+    if freeze == BACKBONE:
+        return [f"{said}, and only its head learned."]
+    learned = (
+        f"what comes before its layer {freeze} did not learn" if freeze else "all of it learned"
+    )
+    if first:
+        epochs = "1 epoch" if first == 1 else f"{first} epochs"
+        learned += f" after {epochs} of its head alone"
+    return [f"{said}; {learned}."]
 
 
 def _said_of_epochs(config: dict[str, Any], outcome: Outcome | None) -> list[str]:

@@ -29,6 +29,8 @@ from kop_core.datasets import (
     with_validation,
 )
 from kop_core.errors import RunError
+from kop_core.networks import pretrained
+from kop_core.training import transfer
 from kop_core.training.config import TrainingConfig
 from kop_core.training.mirrored import Mirrored
 from kop_core.training.precision import best_precision
@@ -47,8 +49,9 @@ class Progress:
     """How far a run is.
 
     Attributes:
-        stage: ``"scanning"``, ``"reading"``, ``"compiling"``, ``"training"``,
-            ``"validating"``, ``"epoch"`` (one has just ended) or ``"measuring"``.
+        stage: ``"scanning"``, ``"reading"``, ``"compiling"``, ``"features"`` (of a frozen
+            backbone), ``"training"``, ``"validating"``, ``"epoch"`` (one has just ended) or
+            ``"measuring"``.
         done: steps or files done in this stage.
         total: steps or files of this stage.
         epoch: the epoch at work, from 1.
@@ -96,6 +99,7 @@ def train(
     Raises:
         DataSetError: if the folder cannot be trained on.
         RunError: if the run's folder is taken or the loss stops being a number.
+        WeightsError: if the weights to begin with are not there, or are of another network.
         StopAsked: if it was stopped before there was a whole epoch.
     """
     networks.get(config.network)
@@ -104,9 +108,10 @@ def train(
     scanned = scan(data_folder, scanning)
     data = with_radiographs(scanned, scanning)
     split = split_of(data, config)
+    record = _record(config, scanned, split)
     run.create()
     split.write(run.split)
-    write_json(run.record, _record(config, scanned, split))
+    write_json(run.record, record)
     return _Run(run, config, data, split, _precision(config), report or _silent).go()
 
 
@@ -153,6 +158,11 @@ def resume(
             f"The pictures in {data.folder} are not those that the run was started on (another "
             "fingerprint). Restore them, or start a new run."
         )
+    if not run.checkpoint.exists() and transfer.origin(config) != record.get("pretrained"):
+        raise RunError(
+            f"The weights in {config.pretrained} are not those that the run was to begin with. "
+            "Restore them, or start a new run."
+        )
     kept = record["split"]
     split = Split.read(
         run.split,
@@ -181,6 +191,7 @@ def _record(config: TrainingConfig, data: DataSet, split: Split) -> dict[str, An
         "kop": kop_core.__version__,
         "config": config.get_config(),
         "precision": _precision(config),
+        "pretrained": transfer.origin(config),
         "data": {
             "folder": str(data.source.resolve()),
             "name": data.folder.resolve().name,
@@ -227,8 +238,8 @@ class _Run:
             return self.run.path
         self._load_all()
         self._tell("compiling", 0, 1, 0, {})
-        self.processor = self._build()
         self.steps = math.ceil(len(self.training.items) / self.config.batch_size)
+        self.stage: str | None = None
         stopped = False
         try:
             epoch = self._restore()
@@ -247,10 +258,10 @@ class _Run:
         self.test = self._load(self.split.test)
         validation = self._load(self.split.validation) if self.split.validation else None
         # Without a validation part the test part is watched, as in the paper.
-        self.watched = validation or self.test
+        self.held = validation or self.test
         self.unreadable = self.training.unreadable + self.test.unreadable
         self.unreadable += validation.unreadable if validation else ()
-        if not (self.training.items and self.test.items and self.watched.items):
+        if not (self.training.items and self.test.items and self.held.items):
             raise RunError(
                 "None of the pictures of one part could be read; nothing can be trained."
             )
@@ -273,45 +284,71 @@ class _Run:
             lambda done, total: self._tell("reading", done, total, 0, {}),
         )
 
-    def _build(self) -> OneProcessor | Mirrored:
-        import keras
+    def _enter(self, epoch: int, weights: list[np.ndarray] | None = None) -> None:
+        """Make ready what learns in an epoch, from weights, or from those there are."""
+        stage = transfer.stage_of(self.config, epoch)
+        if stage != self.stage:
+            if weights is None and self.stage is not None:
+                weights = self.model.get_weights()
+            self.processor = self._build(stage, weights)
+            self.stage = stage
+        elif weights is not None:
+            _set_weights(self.model, weights, self.run)
 
+    def _build(self, stage: str, weights: list[np.ndarray] | None) -> OneProcessor | Mirrored:
         def build() -> tuple[keras.Model, keras.Optimizer]:
-            keras.utils.set_random_seed(self.config.seed)
-            model = networks.build(
-                self.config.network,
-                precision=self.precision,
-                size=self.config.size,
-                **self.config.options,
-            )
-            optimizer = make_optimizer(self.config)
-            optimizer.build(model.trainable_variables)
-            return model, optimizer
+            self.model = model = self._network(weights)
+            transfer.freeze(model, self.config, stage)
+            if stage == transfer.HEAD:
+                features, model = transfer.cut(model, self.config.network)
+                self.shown = self._features(features, self.training)
+                self.watched = self._features(features, self.held)
+            backbone = ()
+            if self.config.backbone_rate != 1 and stage != transfer.HEAD:
+                backbone = networks.split(model, self.config.network)[0].layers
+            return model, transfer.make_optimizer(self.config, model, backbone)
 
-        if self.config.replicas > 1:
+        self.shown, self.watched = self.training, self.held
+        # A head on features is too little to share.
+        if self.config.replicas > 1 and stage != transfer.HEAD:
             return Mirrored(build, self.config.replicas)
         return OneProcessor(build)
 
-    @property
-    def model(self) -> keras.Model:
-        return self.processor.model
+    def _network(self, weights: list[np.ndarray] | None) -> keras.Model:
+        import keras
+
+        settings = self.config
+        keras.utils.set_random_seed(settings.seed)
+        model = networks.build(
+            settings.network, precision=self.precision, size=settings.size, **settings.options
+        )
+        if weights is not None:
+            _set_weights(model, weights, self.run)
+        elif settings.pretrained is not None:
+            pretrained.load(model, settings.network, settings.pretrained)
+        return model
+
+    def _features(self, backbone: keras.Model, pixels: feeding.Pixels) -> transfer.Features:
+        values = predict(
+            backbone.predict_on_batch,
+            pixels,
+            self.config.batch_size,
+            lambda done, total: self._tell("features", done, total, 0, {}),
+        )
+        return transfer.Features(pixels.items, values.astype(np.float32), pixels.targets)
 
     def _restore(self) -> int:
         """Return how many epochs are done, with the state after them put back."""
         kept = self.run.read_checkpoint()
         if kept is None:
+            if self.stage is None:
+                self._enter(0)
             return 0
         epoch, weights, optimizer = kept
-        variables = self.processor.optimizer.variables
-        another = f"{self.run.checkpoint} belongs to another kind of run."
-        if len(optimizer) != len(variables):
-            raise RunError(another)
-        try:
-            self.model.set_weights(weights)
-            for variable, value in zip(variables, optimizer):
-                variable.assign(value)
-        except ValueError as error:
-            raise RunError(another) from error
+        self._enter(epoch, weights)
+        # The optimiser of the stage before has done its work.
+        if epoch and transfer.stage_of(self.config, epoch - 1) == self.stage:
+            self._restore_optimizer(optimizer)
         self.history = [row for row in self.run.read_history() if row["epoch"] <= epoch]
         if len(self.history) != epoch:
             raise RunError(
@@ -322,6 +359,16 @@ class _Run:
             self.step_seconds = self.history[-1]["seconds"] / self.steps
         return epoch
 
+    def _restore_optimizer(self, values: list[np.ndarray]) -> None:
+        variables = self.processor.optimizer.variables
+        if len(values) != len(variables):
+            raise _another_kind(self.run)
+        try:
+            for variable, value in zip(variables, values):
+                variable.assign(value)
+        except ValueError as error:
+            raise _another_kind(self.run) from error
+
     def _withdraw(self) -> None:
         """Take away what was made of a stopped run: it goes on, and will be another model."""
         for path in (self.run.card, self.run.model, self.run.predictions):
@@ -329,6 +376,7 @@ class _Run:
 
     def _epoch(self, epoch: int) -> None:
         began = time.monotonic()
+        self._enter(epoch)
         self._seed_dropout(epoch)
         figures = self._learn(epoch, began)
         row = {
@@ -348,10 +396,16 @@ class _Run:
         settings = self.config
         sums, seen = {"loss": 0.0, "accuracy": 0.0}, 0
         recent = deque([(began, 0)], maxlen=_RECENT)
+        at_head = self.stage == transfer.HEAD
         batches = feeding.Epoch(
-            self.training, settings.batch_size, settings.augmentation, settings.seed, epoch
+            self.shown,
+            settings.batch_size,
+            None if at_head else settings.augmentation,
+            settings.seed,
+            epoch,
         )
-        for step, (inputs, targets) in enumerate(pipeline.batches(batches)):
+        fed = (pipeline.one_by_one if at_head else pipeline.batches)(batches)
+        for step, (inputs, targets) in enumerate(fed):
             self.processor.optimizer.learning_rate = self._learning_rate(epoch * self.steps + step)
             weights = None
             if self.class_weights is not None:
@@ -469,22 +523,15 @@ class _Run:
         self.report(Progress(stage, done, total, epoch + 1, epochs, left, figures, speed))
 
 
-def make_optimizer(config: TrainingConfig) -> keras.Optimizer:
-    """Return the optimiser of a run, its variables not yet there."""
-    import keras
+def _set_weights(model: keras.Model, weights: list[np.ndarray], run: RunFolder) -> None:
+    try:
+        model.set_weights(weights)
+    except ValueError as error:
+        raise _another_kind(run) from error
 
-    kinds = {
-        "sgd": lambda **more: keras.optimizers.SGD(
-            momentum=config.momentum, nesterov=config.momentum > 0, **more
-        ),
-        "adam": keras.optimizers.Adam,
-        "adamw": keras.optimizers.AdamW,
-        "rmsprop": keras.optimizers.RMSprop,
-    }
-    decay = config.weight_decay or None
-    made = kinds[config.optimizer](learning_rate=config.learning_rate, weight_decay=decay)
-    made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return made
+
+def _another_kind(run: RunFolder) -> RunError:
+    return RunError(f"{run.checkpoint} belongs to another kind of run.")
 
 
 def macro_f1(true: np.ndarray, called: np.ndarray) -> float:

@@ -420,15 +420,14 @@ def test_every_optimiser_goes_on_exactly(optimizer, small_data, small_network, t
 def test_weights_decay_and_biases_do_not():
     import keras
 
-    from kop_core.training.trainer import make_optimizer
+    from kop_core.training.transfer import make_optimizer
 
     layer = keras.layers.Dense(1)
     layer.build((None, 1))
     kernel, bias = layer.trainable_variables
     for variable in (kernel, bias):
         variable.assign(variable * 0 + 2)
-    optimizer = make_optimizer(replace(CONFIG, learning_rate=0.1, weight_decay=0.5))
-    optimizer.build([kernel, bias])
+    optimizer = make_optimizer(replace(CONFIG, learning_rate=0.1, weight_decay=0.5), layer)
     optimizer.apply([kernel * 0, bias * 0], [kernel, bias])
     assert float(kernel.numpy().item()) == pytest.approx(2 * (1 - 0.1 * 0.5))
     assert float(bias.numpy().item()) == 2
