@@ -21,6 +21,7 @@ from kop_core.commands import (
     export,
     models,
     networks,
+    pretrain,
     publish,
     reproduce,
     resume,
@@ -34,7 +35,7 @@ from kop_core.errors import KopError
 COMMANDS = (
     *(networks, models, classify, audit, split, estimate, train),
     *(runs, stop, resume, delete, publish, export),
-    *(reproduce, evaluate),
+    *(reproduce, pretrain, evaluate),
 )
 
 

@@ -8,7 +8,7 @@ epoch is the same whether a run came to it at once or after an interruption.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -120,6 +120,7 @@ def load(
     preparation: Preparation,
     progress: Callable[[int, int], None] | None = None,
     memory_limit: int = MEMORY_LIMIT,
+    classes: Sequence[str] = CLASS_NAMES,
 ) -> Pixels:
     """Read and prepare files. One that cannot be read is named and left out.
 
@@ -130,6 +131,7 @@ def load(
         progress: called with files done and files in all.
         memory_limit: above so many bytes the pictures are kept in a file of KOP's cache
             folder and mapped into memory; see :mod:`kop_core.datasets.prepared`.
+        classes: what the items may be, in the order of the targets.
 
     Raises:
         DataSetError: if they must be kept in a file and that cannot be written.
@@ -158,8 +160,8 @@ def load(
         grey = grey[:count]
     left_out = {place for place, _ in unreadable}
     kept = tuple(item for place, item in enumerate(items) if place not in left_out)
-    labels = [CLASS_NAMES.index(item.true) for item in kept]
-    targets = np.eye(len(CLASS_NAMES), dtype=np.float32)[labels]
+    labels = [classes.index(item.true) for item in kept]
+    targets = np.eye(len(classes), dtype=np.float32)[labels]
     named = tuple((items[place].file, reason) for place, reason in unreadable)
     return Pixels(kept, grey, targets, preparation, named)
 

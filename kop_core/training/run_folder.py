@@ -223,7 +223,7 @@ def lowest_loss(history: list[dict[str, float]]) -> int:
 
 def _numbered(kind: str, arrays: list) -> dict[str, np.ndarray]:
     """Return arrays by names whose order is theirs."""
-    return {f"{kind}/{place:03d}": np.asarray(value) for place, value in enumerate(arrays)}
+    return {f"{kind}/{place:05d}": np.asarray(value) for place, value in enumerate(arrays)}
 
 
 @contextmanager

@@ -112,7 +112,7 @@ def train(
     run.create()
     split.write(run.split)
     write_json(run.record, record)
-    return _Run(run, config, data, split, _precision(config), report or _silent).go()
+    return Training(run, config, data, split, _precision(config), report or _silent).go()
 
 
 def split_of(data: DataSet, config: TrainingConfig) -> Split:
@@ -173,7 +173,7 @@ def resume(
         kept.get("folds"),
     )
     precision = record.get("precision", _precision(config))
-    return _Run(run, config, data, split, precision, report or _silent).go()
+    return Training(run, config, data, split, precision, report or _silent).go()
 
 
 def _silent(_: Progress) -> None:
@@ -214,7 +214,7 @@ def _precision(config: TrainingConfig) -> str:
 _RECENT = 20
 
 
-class _Run:
+class Training:
     """A run at work."""
 
     def __init__(
@@ -271,7 +271,10 @@ class _Run:
                 f"The batch ({self.config.batch_size:,} pictures) is larger than the training "
                 f"part ({files:,} pictures). Choose {files:,} at most; 8 to 32 is usual."
             )
-        self.class_weights = None
+        self._weigh_classes()
+
+    def _weigh_classes(self) -> None:
+        files, self.class_weights = len(self.training.items), None
         if self.config.class_weights == "balanced":
             counts = self.training.targets.sum(axis=0)
             self.class_weights = (files / len(counts) / np.maximum(counts, 1)).astype(np.float32)
@@ -315,12 +318,20 @@ class _Run:
         return OneProcessor(build)
 
     def _network(self, weights: list[np.ndarray] | None) -> keras.Model:
+        return self._built(weights)
+
+    def _built(self, weights: list[np.ndarray] | None, **more: Any) -> keras.Model:
+        """Return the network with weights, or without any as a run begins."""
         import keras
 
         settings = self.config
         keras.utils.set_random_seed(settings.seed)
         model = networks.build(
-            settings.network, precision=self.precision, size=settings.size, **settings.options
+            settings.network,
+            precision=self.precision,
+            size=settings.size,
+            **settings.options,
+            **more,
         )
         if weights is not None:
             _set_weights(model, weights, self.run)

@@ -209,11 +209,11 @@ def test_runs_of_the_first_kop_go_on(finished, small_data, small_network, tmp_pa
 
 
 def test_the_learning_rate_rises_through_the_warm_up(small_data, small_network, tmp_path):
-    from kop_core.training.trainer import _Run
+    from kop_core.training.trainer import Training
 
     def rates(**settings):
         config = replace(CONFIG, epochs=4, learning_rate=1.0, **settings)
-        run = _Run(RunFolder(tmp_path), config, None, None, "float32", None)
+        run = Training(RunFolder(tmp_path), config, None, None, "float32", None)
         run.steps = 10
         return [run._learning_rate(step) for step in range(40)]
 
@@ -324,14 +324,14 @@ def test_a_validation_part_is_watched_and_the_test_part_is_not(
 def test_the_best_epoch_is_kept_also_after_an_interruption(
     small_data, small_network, tmp_path, monkeypatch
 ):
-    from kop_core.training.trainer import _Run
+    from kop_core.training.trainer import Training
 
-    measured = _Run._validate
+    measured = Training._validate
 
     def validate(run, epoch):  # as if it had learned too much by heart from then on
         return {**measured(run, epoch), "val_loss": abs(epoch - 2) + 0.5}
 
-    monkeypatch.setattr(_Run, "_validate", validate)
+    monkeypatch.setattr(Training, "_validate", validate)
     config = replace(WATCHED, epochs=6, keep="best", learning_rate=0.1, schedule="constant")
     whole = RunFolder(train(config, small_data, tmp_path / "whole"))
     losses = [row["val_loss"] for row in whole.read_history()]
@@ -434,7 +434,7 @@ def test_weights_decay_and_biases_do_not():
 
 
 def test_balanced_classes_have_the_same_say(small_data, small_network, tmp_path):
-    from kop_core.training.trainer import _Run
+    from kop_core.training.trainer import Training
 
     for path in list((small_data / "Osteopenia").iterdir())[:6]:
         path.unlink()
@@ -442,7 +442,9 @@ def test_balanced_classes_have_the_same_say(small_data, small_network, tmp_path)
     data = scan(small_data)
     from kop_core.training.trainer import split_of as parts
 
-    run = _Run(RunFolder(tmp_path), config, data, parts(data, config), "float32", lambda p: None)
+    run = Training(
+        RunFolder(tmp_path), config, data, parts(data, config), "float32", lambda p: None
+    )
     run._load_all()
     counts = run.training.targets.sum(axis=0)
     assert len(set(counts)) > 1
@@ -451,10 +453,10 @@ def test_balanced_classes_have_the_same_say(small_data, small_network, tmp_path)
 
 
 def test_the_learning_rate_falls_in_steps(small_network, tmp_path):
-    from kop_core.training.trainer import _Run
+    from kop_core.training.trainer import Training
 
     config = replace(CONFIG, epochs=4, learning_rate=1.0, schedule="steps")
-    run = _Run(RunFolder(tmp_path), config, None, None, "float32", None)
+    run = Training(RunFolder(tmp_path), config, None, None, "float32", None)
     run.steps = 10
     rates = [run._learning_rate(step) for step in range(40)]
     assert rates == [1.0] * 20 + [0.1] * 10 + [0.01] * 10
