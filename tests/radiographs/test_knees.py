@@ -1,0 +1,62 @@
+"""Knee joints are found in real front views, and not in what has none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kop_core import radiographs
+from kop_core.radiographs import Radiograph, knees
+
+
+def blank(pixels: np.ndarray) -> Radiograph:
+    return Radiograph(pixels.astype(np.float32), "made", "PNG", 8, "")
+
+
+def test_both_joints_of_two_legs_are_found(shared):
+    # Full-length pictures of both legs, the joints in the upper third.
+    for name in ("N1.jpg", "N10.jpg"):
+        path = shared / "mendeley" / "normal" / name
+        radiograph = radiographs.read(path)
+        found = knees.find_knees(radiograph)
+        assert 1 <= len(found) <= 2 and all(k.score > knees.LEAST for k in found)
+        for knee in found:
+            assert 0 < knee.x < radiograph.width and 0 < knee.y < radiograph.height
+
+
+def test_every_full_size_knee_has_a_joint(full_size):
+    for path in full_size:
+        assert knees.find_knees(radiographs.read(path)), path.name
+
+
+def test_it_is_found_where_it_was_put(shared):
+    """Moving, mirroring and scaling a picture moves, mirrors and scales what is found."""
+    path = sorted((shared / "mendeley" / "osteoporosis").iterdir())[0]
+    radiograph = radiographs.read(path)
+    first = knees.find_knees(radiograph, most=1)[0]
+    mirrored = knees.find_knees(blank(radiograph.pixels[:, ::-1]), most=1)[0]
+    assert mirrored.x == pytest.approx(radiograph.width - first.x, abs=0.15 * first.side)
+    assert mirrored.y == pytest.approx(first.y, abs=0.15 * first.side)
+    half = Image.fromarray(radiograph.pixels).resize(
+        (radiograph.width // 2, radiograph.height // 2), Image.Resampling.BOX
+    )
+    smaller = knees.find_knees(blank(np.asarray(half)), most=1)[0]
+    assert (smaller.x, smaller.y) == pytest.approx((first.x / 2, first.y / 2), abs=first.side / 8)
+    assert smaller.side == pytest.approx(first.side / 2, rel=0.15)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 900), (900, 3), (40, 40)])
+def test_a_picture_without_a_joint(shape):
+    assert knees.find_knees(blank(np.zeros(shape))) == ()
+    noise = np.random.default_rng(0).random(shape)
+    assert knees.find_knees(blank(noise), least=2.0) == ()
+
+
+def test_a_crop_is_the_square_around_the_joint_and_black_outside():
+    pixels = np.zeros((100, 100))
+    pixels[40:60, 40:60] = 1.0
+    middle = knees.crop(blank(pixels), knees.Knee(50, 50, 20, 5), 32, margin=1.0)
+    assert middle.shape == (32, 32) and middle.min() == 1.0
+    corner = knees.crop(blank(np.ones((100, 100))), knees.Knee(0, 0, 40, 5), 32, margin=1.0)
+    assert corner[:14, :14].max() == 0 and corner[18:, 18:].min() == 1
