@@ -1,4 +1,4 @@
-"""``networks``: what can be trained."""
+"""``networks``: what can be trained, each counted against where it was published."""
 
 from __future__ import annotations
 
@@ -17,22 +17,44 @@ def add(commands: Any) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     start_tensorflow()
-    listed = []
-    for name in networks.names():
-        network = networks.get(name)
-        listed.append(
-            {
-                "name": name,
-                "title": network.title,
-                **networks.counts(networks.build(name)),
-                "input": list(network.input.shape),
-                "explain_layer": network.explain_layer,
-                "reference": network.reference,
-            }
-        )
+    listed = [_facts(networks.get(name)) for name in networks.names()]
     if options.json:
         print_json(listed)
-    else:
-        for network in listed:
-            print(f"{network['name']}: {network['title']}, {network['parameters']:,} parameters")
+        return 0
+    wide = max(len(facts["name"]) for facts in listed)
+    print(f"{'network':{wide}}  {'published':>11}  {'counted':>11}  {'here':>11}  reference")
+    for facts in listed:
+        print(
+            f"{facts['name']:{wide}}  {facts['reference_parameters']:11,}  "
+            f"{facts['parameters']:11,}  {facts['here']['parameters']:11,}  {facts['title']}: "
+            f"{facts['reference']}"
+        )
+    print(
+        "\nParameters as published, as counted of the network with as many classes and the "
+        "published head, and here, with three."
+    )
     return 0
+
+
+def _facts(network: networks.Network) -> dict[str, Any]:
+    """Build a network as it was published and as it is trained here, and count both."""
+    published = networks.published_counts(network.name)
+    counted = published["trainable" if network.counted == "trainable" else "parameters"]
+    return {
+        "name": network.name,
+        "title": network.title,
+        "parameters": counted,
+        "reference_parameters": network.reference_parameters,
+        "equal": counted == network.reference_parameters,
+        "reference": network.reference,
+        "reference_classes": network.reference_classes,
+        "reference_options": network.reference_options,
+        "counted": network.counted,
+        "here": networks.counts(networks.build(network.name, precision="float16")),
+        "input": list(network.input.shape),
+        "sizes": list(network.sizes),
+        "explain_layer": network.explain_layer,
+        "options": network.options,
+        "choices": {name: list(known) for name, known in network.choices.items()},
+        "weights": network.weights,
+    }

@@ -4,6 +4,24 @@ Every network is built flat with the Functional API (tf-keras-vis cannot look in
 nested backbone) and uses nothing of one Keras backend alone.
 """
 
-from kop_core.networks.registry import Network, build, counts, get, load, names, split
+from kop_core.networks.network import Network
+from kop_core.networks.registry import (
+    build,
+    counts,
+    get,
+    load,
+    names,
+    published_counts,
+    split,
+)
 
-__all__ = ["Network", "build", "counts", "get", "load", "names", "split"]
+__all__ = [
+    "Network",
+    "build",
+    "counts",
+    "get",
+    "load",
+    "names",
+    "published_counts",
+    "split",
+]

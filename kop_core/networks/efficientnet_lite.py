@@ -62,7 +62,7 @@ def build(
     x = layers.Conv2D(1280, 1, use_bias=False, name="head_conv")(x)
     x = layers.BatchNormalization(momentum=batch_norm_momentum, epsilon=_EPSILON, name="head_bn")(x)
     x = layers.ReLU(6.0, name="head_relu")(x)
-    return keras.Model(inputs, parts.classifier(x, classes, dropout), name="efficientnet_lite0")
+    return keras.Model(inputs, parts.pooled_head(x, classes, dropout), name="efficientnet_lite0")
 
 
 def _block(

@@ -4,121 +4,21 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kop_core.classes import CLASS_NAMES
 from kop_core.errors import RunError, UnknownNetwork
-from kop_core.networks import efficientnet_lite, paper
-from kop_core.radiographs.preparation import PREPARATIONS, Preparation, at_side
+from kop_core.networks.catalogue import NETWORKS
+from kop_core.networks.network import Network
 
 if TYPE_CHECKING:
     import keras
 
 
-@dataclass(frozen=True)
-class Network:
-    """One architecture.
-
-    Attributes:
-        name: its name in commands, cards and pages.
-        title: its name in a sentence.
-        builder: called with ``classes`` and the options of :attr:`options`.
-        preparation: name of the preparation of pixels that it is trained with.
-        explain_layer: layer whose output maps of influence are drawn from. All paths
-            from input to output go through it.
-        options: what may be set when it is built, with the defaults.
-        reference: where it was published, and whose count of parameters is
-            :attr:`reference_parameters`.
-        sizes: smallest and largest side of the input, in pixels, that it can be built for.
-        why: what stands against a side outside them, as part of a sentence.
-        reference_parameters: how many parameters its publication, or the implementation
-            that is named beside it, has.
-        reference_classes: the number of classes with which it has them.
-        counted: what the reference counts: ``"all"``, or ``"trainable"`` if it leaves out
-            the moving averages of batch normalisation, as PyTorch does.
-        reference_options: options with which it is the published one.
-        backbone_layer: layer whose output are the features that the head starts from;
-            :attr:`explain_layer` if empty. All paths from input to output go through it.
-        weights: ``"imagenet"`` if there are weights that were trained on it.
-    """
-
-    name: str
-    title: str
-    builder: Callable[..., keras.Model]
-    preparation: str
-    explain_layer: str
-    options: dict[str, Any]
-    reference: str
-    sizes: tuple[int, int] = (32, 512)
-    why: str = ""
-    reference_parameters: int = 0
-    reference_classes: int = len(CLASS_NAMES)
-    counted: str = "all"
-    reference_options: dict[str, Any] = field(default_factory=dict)
-    backbone_layer: str = ""
-    weights: str | None = None
-
-    @property
-    def input(self) -> Preparation:
-        """The preparation of pixels that it is trained with."""
-        return PREPARATIONS[self.preparation]
-
-    def input_of(self, size: int | None) -> Preparation:
-        """Return its preparation to another side, in pixels; ``None`` for its own."""
-        return self.input if size is None else at_side(self.input, size)
-
-    def wrong_size(self, size: int) -> str | None:
-        """Return why it cannot be built for a side in pixels, or ``None`` if it can."""
-        smallest, largest = self.sizes
-        if smallest <= size <= largest:
-            return None
-        why = f": {self.why}" if self.why else ""
-        return (
-            f"The network {self.name} takes pictures of {smallest} to {largest} pixels a side, "
-            f"not {size}{why}."
-        )
-
-
-_NETWORKS = {
-    n.name: n
-    for n in (
-        Network(
-            name="paper",
-            title="Nine convolutions (Ali et al. 2025)",
-            builder=paper.build,
-            preparation="stretch224",
-            explain_layer="conv9",
-            options={"dropout": 0.5, "batch_norm_momentum": 0.99},
-            reference="O. K. M. Ali, A. K. Ibrahim, B. R. Altamer, A convolution neural network "
-            "model for knee osteoporosis classification using X-ray images, 2025, Table 1",
-            # Beyond 292 its first dense layer is larger than a model that can be published.
-            sizes=(128, 292),
-            why="below, its poolings leave nothing of them; above, its dense layers outgrow "
-            "what a model's file may hold",
-            reference_parameters=15_610_499,
-            backbone_layer="pool9",
-        ),
-        Network(
-            name="efficientnet_lite0",
-            title="EfficientNet-Lite0",
-            builder=efficientnet_lite.build,
-            preparation="stretch224",
-            explain_layer="head_relu",
-            options={"dropout": 0.2, "batch_norm_momentum": 0.99},
-            reference="M. Tan, Q. V. Le, EfficientNet, ICML 2019, without what small processors do "
-            "slowly: github.com/tensorflow/tpu, models/official/efficientnet/lite (4.7 million "
-            "parameters; to the last one as in timm's tf_efficientnet_lite0)",
-            reference_parameters=4_652_008,
-            reference_classes=1000,
-            counted="trainable",
-            weights="imagenet",
-        ),
-    )
-}
+_NETWORKS = {n.name: n for n in NETWORKS}
 
 
 def names() -> tuple[str, ...]:
@@ -161,16 +61,17 @@ def build(
 
     Raises:
         UnknownNetwork: if there is none of that name.
-        RunError: for a size that the network cannot take.
+        RunError: for a size or the value of an option that the network cannot take.
         TypeError: for an option that the network does not have.
     """
     network = get(name)
     problem = network.wrong_size(size) if size is not None else None
-    if problem:
-        raise RunError(problem)
     unknown = set(options) - set(network.options)
     if unknown:
         raise TypeError(f"The network {name!r} has no option {', '.join(sorted(unknown))}.")
+    problem = problem or network.wrong_options(options)
+    if problem:
+        raise RunError(problem)
     with _dtype_policy(precision):
         return network.builder(
             input_shape=network.input_of(size).shape,
@@ -232,3 +133,21 @@ def counts(model: keras.Model) -> dict[str, int]:
     trainable = sum(math.prod(v.shape) for v in model.trainable_weights)
     total = model.count_params()
     return {"parameters": total, "trainable": trainable, "non_trainable": total - trainable}
+
+
+def published_counts(name: str) -> dict[str, int]:
+    """Return :func:`counts` of a network as it was published, with as many classes.
+
+    It is built for this, in half precision: the largest takes 0.3 GB while it lasts.
+
+    Raises:
+        UnknownNetwork: if there is none of that name.
+    """
+    network = get(name)
+    built = build(
+        name,
+        precision="float16",
+        classes=network.reference_classes,
+        **network.reference_options,
+    )
+    return counts(built)
