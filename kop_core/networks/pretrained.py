@@ -18,6 +18,7 @@ import numpy as np
 
 from kop_core.datasets.archives import ArchiveLimits, open_archive, unsafe_kind
 from kop_core.errors import DataSetError, WeightsError
+from kop_core.networks import parts
 from kop_core.networks.registry import get, split
 
 if TYPE_CHECKING:
@@ -29,10 +30,57 @@ MAX_BYTES = 512 * 2**20
 _LIMITS = ArchiveLimits(max_members=4_000, max_directory=2**20)
 _MAX_HEADER = 4_096
 _DTYPES = (np.dtype("<f2"), np.dtype("<f4"))
-# A weight, by name and shape, that only the backbone of this network has.
-_SIGNS = {
-    "efficientnet_lite0": ("b15_project/kernel", (1, 1, 1152, 320)),
+# What keras.applications calls the networks whose weights it has, and we can take.
+_APPLICATIONS = {
+    "vgg16": "VGG16",
+    "vgg19": "VGG19",
+    "resnet50": "ResNet50",
+    "mobilenet_v2": "MobileNetV2",
+    "densenet121": "DenseNet121",
+    "efficientnet_v2_b0": "EfficientNetV2B0",
+    "convnext_tiny": "ConvNeXtTiny",
 }
+# Of these the first convolution wants pictures as Caffe had them: blue, green, red, from 0
+# to 255, less the means of each.
+_CAFFE = {"vgg16": "block1_conv1", "vgg19": "block1_conv1", "resnet50": "conv1_conv"}
+_CAFFE_MEAN = (123.68, 116.779, 103.939)
+# A weight, by name and shape, that only one network has; VGG-19 has VGG-16's too.
+_SIGNS = (
+    ("paper", "conv9/kernel", (3, 3, 512, 512)),
+    ("alexnet", "conv1/kernel", (11, 11, 3, 64)),
+    ("googlenet", "inception_5b_5x5/kernel", (5, 5, 48, 128)),
+    ("vgg19", "block5_conv4/kernel", (3, 3, 512, 512)),
+    ("vgg16", "block5_conv3/kernel", (3, 3, 512, 512)),
+    ("resnet18", "conv5_block2_2_conv/kernel", (3, 3, 512, 512)),
+    ("resnet50", "conv5_block3_3_conv/kernel", (1, 1, 512, 2048)),
+    ("mobilenet_v2, variant torchvision", "f17_project/kernel", (1, 1, 960, 320)),
+    ("mobilenet_v2, variant keras", "block_16_project/kernel", (1, 1, 960, 320)),
+    ("densenet121", "conv5_block16_2_conv/kernel", (3, 3, 128, 32)),
+    ("efficientnet_lite0", "b15_project/kernel", (1, 1, 1152, 320)),
+    ("efficientnet_v2_b0", "top_conv/kernel", (1, 1, 192, 1280)),
+    ("convnext_tiny", "stage3_block2_project/kernel", (3072, 768)),
+)
+
+
+def where_from(network_name: str) -> str | None:
+    """Return where a network's ImageNet weights come from.
+
+    Returns:
+        ``"shipped"`` with KOP, ``"download"`` by ``keras.applications`` where there is
+        internet, ``"file"`` if only a file can bring them, ``None`` if nothing can.
+
+    Raises:
+        UnknownNetwork: if there is no network of that name.
+    """
+    if get(network_name).weights != IMAGENET:
+        return None
+    if _shipped(network_name).is_file():
+        return "shipped"
+    return "download" if network_name in _APPLICATIONS else "file"
+
+
+def _shipped(network_name: str) -> Path:
+    return SHIPPED / f"{network_name}.npz"
 
 
 def load(model: keras.Model, network_name: str, source: str | Path) -> int:
@@ -50,15 +98,88 @@ def load(model: keras.Model, network_name: str, source: str | Path) -> int:
         UnknownNetwork: if there is no network of that name.
         WeightsError: if there are no such weights here, or they are those of another network.
     """
+    origin = where_from(network_name)
     if source != IMAGENET:
         return apply_weights(model, read_weights(source), network_name, str(source))
-    shipped = SHIPPED / f"{get(network_name).name}.npz"
-    if shipped.is_file():
+    if origin == "shipped":
+        shipped = _shipped(network_name)
         return apply_weights(model, read_weights(shipped), network_name, shipped.name)
+    if origin == "download":
+        weights = _of_application(model, network_name)
+        return apply_weights(model, weights, network_name, "keras.applications")
     raise WeightsError(
-        f"No ImageNet weights of the network {network_name} ship with KOP. Name a file (.npz) "
-        "that has them."
+        f"No ImageNet weights of the network {network_name} ship with KOP or can be downloaded. "
+        "Name a file (.npz) that has them."
     )
+
+
+def _of_application(model: keras.Model, name: str) -> dict[str, np.ndarray]:
+    """Return the weights that ``keras.applications`` has, under our names.
+
+    Both have the same layers in the same order; a network that is nested there is flat here.
+    """
+    backbone, _ = split(model, name)
+    ours = [layer for layer in backbone.layers if layer.weights]
+    if name == "mobilenet_v2" and ours[0].name != "Conv1":
+        raise WeightsError(
+            "keras.applications has ImageNet weights for its own variant of mobilenet_v2 only. "
+            "Set the network's option variant to keras, or name a file (.npz) with torchvision's."
+        )
+    theirs = [layer for layer in _flat(_download(name)) if layer.weights]
+    weights = {
+        f"{layer.name}/{variable.name}": _laid_out(np.asarray(value), tuple(variable.shape))
+        for layer, other in zip(ours, theirs)
+        for variable, value in zip(layer.weights, other.weights)
+    }
+    return _from_caffe(weights, _CAFFE[name]) if name in _CAFFE else weights
+
+
+def _download(name: str) -> keras.Model:
+    import keras
+
+    # Weights do not depend on the side of the input; MobileNetV2 warns of unusual ones.
+    try:
+        make = getattr(keras.applications, _APPLICATIONS[name])
+        return make(include_top=False, weights=IMAGENET, input_shape=(224, 224, 3))
+    except Exception as error:  # Keras raises a bare Exception if there is no internet
+        raise WeightsError(
+            f"The ImageNet weights of the network {name} could not be downloaded from "
+            "keras.applications. Connect this machine to the internet, or name a file (.npz) "
+            "that has them."
+        ) from error
+
+
+def _flat(model: keras.Model) -> Iterator[keras.Layer]:
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _flat(layer)
+        else:
+            yield layer
+
+
+def _laid_out(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a kernel as wanted: one that is grouped there is depthwise here."""
+    if value.ndim == 4 and value.shape != shape and value.swapaxes(2, 3).shape == shape:
+        return value.swapaxes(2, 3)
+    return value
+
+
+def _from_caffe(weights: dict[str, np.ndarray], layer: str) -> dict[str, np.ndarray]:
+    """Make a first convolution that wants Caffe's pictures take standardised ones.
+
+    Both are the same picture but for the order of the colours, a factor and an offset for
+    each of them, which the kernel and the bias take up. Only where zeros are padded is
+    there a difference, of at most half a grey value of 255: Caffe's means are not quite
+    torchvision's.
+    """
+    kernel = weights[f"{layer}/kernel"][:, :, ::-1].astype(np.float64)
+    mean, std = 255 * np.array(parts.IMAGENET_MEAN), 255 * np.array(parts.IMAGENET_STD)
+    offset = np.einsum("hwio,i->o", kernel, mean - np.array(_CAFFE_MEAN))
+    return {
+        **weights,
+        f"{layer}/kernel": (kernel * std[:, np.newaxis]).astype(np.float32),
+        f"{layer}/bias": (weights[f"{layer}/bias"] + offset).astype(np.float32),
+    }
 
 
 def read_weights(path: str | Path) -> dict[str, np.ndarray]:
@@ -186,7 +307,7 @@ def apply_weights(
 def _mismatch(file: str, name: str, problem: str, weights: dict[str, np.ndarray]) -> str:
     seems = [
         known
-        for known, (key, shape) in _SIGNS.items()
+        for known, key, shape in _SIGNS
         if known != name and key in weights and weights[key].shape == shape
     ]
     hint = f" It seems to be of the network {seems[0]}." if seems else ""
