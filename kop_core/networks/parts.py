@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # What networks start from whose rectifiers are not followed by a normalisation.
-HE = "he_normal"
+HE = "he_uniform"
 
 
 def standardised(inputs: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,6 +110,128 @@ def test_weights_that_do_not_fit_are_named_and_none_is_set(lite0):
 def test_networks_without_weights_say_so():
     with pytest.raises(WeightsError, match=r"No ImageNet weights of the network paper .*\.npz"):
         pretrained.load(networks.build("paper", size=128), "paper", "imagenet")
+
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "weights"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the weights for development are not here")
+@pytest.mark.parametrize(
+    ("name", "file", "weights"),
+    [
+        ("alexnet", "alexnet_conv", 10),
+        ("vgg16", "vgg16_conv", 26),
+        ("mobilenet_v2", "mobilenet_v2", 260),
+    ],
+)
+def test_the_weights_for_development_fit(name, file, weights, picture):
+    model = networks.build(name, size=64)
+    assert pretrained.load(model, name, SHARED / f"{file}.npz") == weights
+    backbone, _ = networks.split(model, name)
+    features = np.asarray(backbone(picture))
+    assert np.isfinite(features).all() and features.std() > 0.1
+    if name == "mobilenet_v2":
+        with pytest.raises(WeightsError, match=r"seems to be of .*mobilenet_v2, variant torch"):
+            keras_model = networks.build(name, size=32, variant="keras")
+            pretrained.load(keras_model, name, SHARED / f"{file}.npz")
+
+
+def first_convolution_by_hand(picture, kernel, bias, stride, padding):
+    """A convolution of standardised pictures in NumPy, as torchvision does it."""
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    x = ((picture[0] + 1) / 2 - mean) / std
+    x = np.pad(x, ((padding, padding), (padding, padding), (0, 0)))
+    side, sides = kernel.shape[0], (len(x) - kernel.shape[0]) // stride + 1
+    out = np.zeros((sides, sides, kernel.shape[3])) + bias
+    for i in range(side):
+        for j in range(side):
+            rows = slice(i, i + stride * (sides - 1) + 1, stride)
+            columns = slice(j, j + stride * (sides - 1) + 1, stride)
+            out += x[rows, columns] @ kernel[i, j]
+    return out
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "stride", "padding"),
+    [
+        ("alexnet", "conv1", 4, 2),
+        ("vgg16", "block1_conv1", 1, 1),
+        ("mobilenet_v2", "f0_conv", 2, 1),
+    ],
+)
+def test_pictures_come_in_as_torchvision_s_weights_want_them(name, layer, stride, padding, picture):
+    import keras
+
+    model = networks.build(name, size=64)
+    first = model.get_layer(layer)
+    found = keras.Model(model.inputs[0], first.output)(picture)
+    weights = [w.astype(np.float64) for w in first.get_weights()]
+    kernel, bias = [*weights, 0.0][:2]
+    wanted = first_convolution_by_hand(picture.astype(np.float64), kernel, bias, stride, padding)
+    if name != "mobilenet_v2":
+        wanted = np.maximum(wanted, 0)
+    np.testing.assert_allclose(np.asarray(found)[0], wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "options", "tolerance"),
+    [
+        # Caffe's means are not quite torchvision's, which shows where zeros are padded.
+        ("vgg16", "vgg16", {}, 0.01),
+        ("resnet50", "resnet", {}, 0.03),
+        ("mobilenet_v2", "mobilenet_v2", {"variant": "keras"}, 1e-4),
+        ("efficientnet_v2_b0", "efficientnet_v2", {}, 1e-4),
+        ("convnext_tiny", "convnext", {}, 1e-4),
+    ],
+)
+def test_weights_of_keras_applications_see_what_they_want(
+    name, module, options, tolerance, picture, monkeypatch
+):
+    import keras
+
+    make = getattr(keras.applications, pretrained._APPLICATIONS[name])
+    theirs = make(include_top=False, weights=None, input_shape=(64, 64, 3))
+    rng = np.random.default_rng(0)
+    for layer in pretrained._flat(theirs):
+        if layer.weights and "kernel" not in layer.weights[0].name:
+            for w in layer.weights:
+                w.assign(np.asarray(w) + rng.uniform(0, 0.3, w.shape))
+    monkeypatch.setattr(pretrained, "_download", lambda asked: {name: theirs}[asked])
+    model = networks.build(name, size=64, **options)
+    backbone, head = networks.split(model, name)
+    before = [w.copy() for w in head.get_weights()]
+    assert pretrained.load(model, name, "imagenet") == len(backbone.weights)
+    assert all(np.array_equal(a, b) for a, b in zip(before, head.get_weights()))
+    features = theirs.output
+    if name == "convnext_tiny":  # its normalisation belongs to the head here
+        features = theirs.layers[-1].input
+    prepare = getattr(keras.applications, module).preprocess_input
+    wanted = keras.Model(theirs.inputs[0], features)(prepare(127.5 * (picture + 1)))
+    found = np.asarray(backbone(picture))
+    assert np.abs(found - wanted).max() <= tolerance * np.std(wanted)
+
+
+def test_without_internet_a_file_is_asked_for(monkeypatch):
+    import keras
+
+    def fail(**settings):
+        assert settings["weights"] == "imagenet" and not settings["include_top"]
+        raise Exception("URL fetch failure")  # as Keras does it
+
+    monkeypatch.setattr(keras.applications, "DenseNet121", fail)
+    monkeypatch.setattr(keras.applications, "MobileNetV2", fail)
+    model = networks.build("mobilenet_v2", size=32)
+    with pytest.raises(WeightsError, match="option variant to keras, or name a file"):
+        pretrained.load(model, "mobilenet_v2", "imagenet")
+    with pytest.raises(WeightsError, match=r"could not be downloaded .* or name a file"):
+        pretrained._download("densenet121")
+
+
+def test_it_is_known_where_weights_come_from():
+    found = {name: pretrained.where_from(name) for name in networks.names()}
+    assert found["efficientnet_lite0"] == "shipped" and found["alexnet"] == "file"
+    assert found["paper"] is found["resnet18"] is found["googlenet"] is None
+    assert found["vgg19"] == found["mobilenet_v2"] == "download"
 
 
 def npy(array=None, **header):
