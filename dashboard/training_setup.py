@@ -471,9 +471,14 @@ def _said_of_split(job: Job, config: TrainingConfig, divided: Parts) -> None:
 def _said_of_network(config: TrainingConfig | None) -> None:
     network = networks.get(st.session_state[form.key("network")])
     said = f"{network.reference}."
+    if network.reference_parameters:
+        said += (
+            f" Published with {network.reference_parameters:,} parameters for "
+            f"{network.reference_classes:,} classes."
+        )
     measured = config and estimating.kept(config)
     if measured:
-        said += f" {measured.parameters:,} parameters."
+        said += f" As it is set up here: {measured.parameters:,} parameters."
     st.caption(parts.escape(said))
 
 

@@ -50,6 +50,20 @@ _PRECISIONS = {
     "mixed_bfloat16": "16 bit (bfloat16), weights in 32",
 }
 _KEEP = {"best": "Of the best epoch", "last": "Of the last epoch"}
+# Options of networks that are words: how they are called, and what may be chosen.
+_WORDS = {"head": "Head", "variant": "Variant"}
+_WORDS_MEAN = {
+    "pooled": "Features averaged over the picture",
+    "original": "As published: too large a model to publish",
+    "torchvision": "torchvision's",
+    "keras": "Keras's",
+}
+_WORDS_HELP = {
+    "head": "What follows the convolutions. The published one has two dense layers of 4,096 "
+    "units, which hold most of the network's parameters.",
+    "variant": "Two implementations are in use, and weights that were trained elsewhere fit one "
+    "of them.",
+}
 
 
 def key(name: str) -> str:
@@ -75,9 +89,8 @@ def fill(config: TrainingConfig) -> None:
     state[key("patience")] = config.patience or _PATIENCE
     # Options that have no widget are handed on as they are.
     state[key("options")] = {**network.options, **config.options}
-    for name in ("dropout", "batch_norm_momentum"):
-        if name in state[key("options")]:
-            state[key(name)] = float(state[key("options")][name])
+    for name, value in state[key("options")].items():
+        state[key(name)] = value if name in network.choices else float(value)
     altered = config.augmentation or Augmentation()
     state[key("augment")] = config.augmentation is not None
     for name, value in asdict(altered).items():
@@ -111,17 +124,15 @@ def read() -> TrainingConfig:
         values["patience"] = int(state[key("patience")]) if state[key("stops")] else None
     if values["optimizer"] != "sgd":
         values["momentum"] = TrainingConfig().momentum
-    values["options"] = _options(network.options)
+    values["options"] = _options(network)
     values["augmentation"] = _augmentation()
     return TrainingConfig(**values)
 
 
-def _options(known: dict[str, Any]) -> dict[str, Any]:
-    kept = {k: v for k, v in st.session_state[key("options")].items() if k in known}
-    for name in ("dropout", "batch_norm_momentum"):
-        if name in known:
-            kept[name] = float(st.session_state[key(name)])
-    return kept
+def _options(network: networks.Network) -> dict[str, Any]:
+    chosen = {**network.options, **st.session_state[key("options")]}
+    shown = {name: st.session_state.get(key(name), chosen[name]) for name in network.options}
+    return {k: v if k in network.choices else float(v) for k, v in shown.items()}
 
 
 def _augmentation() -> Augmentation | None:
@@ -254,6 +265,28 @@ def network() -> None:
                 help="Share of the units of the dense layers that are left out at random in each "
                 "step. More of it keeps the network from learning pictures by heart.",
             )  # fmt: skip
+    _options_of_its_own(chosen)
+
+
+def _options_of_its_own(chosen: networks.Network) -> None:
+    """Draw what only some networks have."""
+    depth = "stochastic_depth" in chosen.options
+    columns = iter(st.columns([2, 2.4]) if depth or chosen.choices else ())
+    for name, known in chosen.choices.items():
+        if st.session_state.get(key(name)) not in known:
+            st.session_state[key(name)] = chosen.options[name]
+        with next(columns):
+            _choose(
+                _WORDS.get(name, name), name, {word: _WORDS_MEAN.get(word, word) for word in known},
+                help=_WORDS_HELP.get(name),
+            )  # fmt: skip
+    if depth:
+        with next(columns):
+            _slide(
+                "Stochastic depth", "stochastic_depth", 0.9, 0.05, "%.2f",
+                help="How often the last block of layers is left out for a picture in training; "
+                "earlier blocks more seldom.",
+            )  # fmt: skip
 
 
 def _another_network() -> None:
@@ -261,9 +294,8 @@ def _another_network() -> None:
     chosen = networks.get(st.session_state[key("network")])
     st.session_state[key("size")] = chosen.input.height
     st.session_state[key("options")] = dict(chosen.options)
-    for name in ("dropout", "batch_norm_momentum"):
-        if name in chosen.options:
-            st.session_state[key(name)] = float(chosen.options[name])
+    for name, value in chosen.options.items():
+        st.session_state[key(name)] = value if name in chosen.choices else float(value)
 
 
 def learning() -> None:

@@ -30,17 +30,27 @@ def kop(*arguments, **environment) -> subprocess.CompletedProcess:
     )
 
 
-def test_networks(capsys):
+def test_networks(capsys, monkeypatch):
+    from kop_core.networks import registry
+
+    # All of them are counted in tests/networks; two show what the command says.
+    two = {name: registry._NETWORKS[name] for name in ("paper", "alexnet")}
+    monkeypatch.setattr(registry, "_NETWORKS", two)
     assert cli.main(["networks", "--json"]) == 0
-    (paper,) = [n for n in json.loads(capsys.readouterr().out) if n["name"] == "paper"]
-    assert {
+    paper, alexnet = json.loads(capsys.readouterr().out)
+    assert paper["parameters"] == paper["reference_parameters"] == 15_610_499
+    assert paper["here"] == {
         "parameters": 15_610_499,
         "trainable": 15_604_099,
         "non_trainable": 6_400,
-        "input": [224, 224, 3],
-    }.items() <= paper.items()
+    }
+    assert paper["input"] == [224, 224, 3] and paper["reference_classes"] == 3
+    assert alexnet["parameters"] == alexnet["reference_parameters"] == 61_100_840
+    assert alexnet["equal"] and "torchvision" in alexnet["reference"]
+    assert alexnet["here"]["parameters"] < 3e6 and alexnet["options"]["head"] == "pooled"
     assert cli.main(["networks"]) == 0
-    assert "15,610,499" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "15,610,499" in said and "61,100,840" in said
 
 
 def test_models(capsys, shipped):

@@ -347,7 +347,8 @@ def _check_words(model: Model) -> None:
 
 def _check_options(model: Model) -> None:
     """Refuse options that the network does not have, or of another kind than its own."""
-    known, given = networks.get(model.card["network"]).options, model.card["options"]
+    network = networks.get(model.card["network"])
+    known, given = network.options, model.card["options"]
     for key, value in given.items():
         kind = type(known.get(key))
         fits = key in known and (
@@ -355,6 +356,7 @@ def _check_options(model: Model) -> None:
             if kind is float
             else type(value) is kind
         )
+        fits = fits and network.wrong_options({key: value}) is None
         if not fits:
             raise BundleError(
                 f"The card in the archive sets {key[:_MAX_WORDS]!r} of the network "

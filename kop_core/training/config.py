@@ -42,7 +42,8 @@ class TrainingConfig:
         momentum: of SGD, with Nesterov's correction.
         schedule: ``"cosine"`` falls to zero at the last step, ``"steps"`` to a tenth after
             half of the steps and to a hundredth after three quarters, ``"constant"`` stays.
-        options: options of the network, such as ``dropout``.
+        options: options of the network, such as ``dropout``. The momentum of batch
+            normalisation is left out for a network that has none of it.
         augmentation: of the training part, or ``None``.
         precision: ``"float32"``, ``"mixed_bfloat16"``, or ``"auto"`` for what the
             processor has.
@@ -142,7 +143,7 @@ class TrainingConfig:
             if not holds:
                 raise RunError(message)
         check_fold(self.fold, self.folds, RunError)
-        self._check_size()
+        self._check_network()
 
     def _check_kinds(self) -> None:
         """Raise :class:`RunError` for a value of the wrong kind, as a file may have it."""
@@ -216,12 +217,18 @@ class TrainingConfig:
             ),
         )
 
-    def _check_size(self) -> None:
-        """Raise :class:`RunError` for a side that the network, if known, cannot take."""
-        if self.size is not None and self.network in networks.names():
-            problem = networks.get(self.network).wrong_size(self.size)
-            if problem:
-                raise RunError(problem)
+    def _check_network(self) -> None:
+        """Raise :class:`RunError` for a side or an option that the network cannot take."""
+        if self.network not in networks.names():
+            return
+        network = networks.get(self.network)
+        if "batch_norm_momentum" not in network.options:
+            kept = {k: v for k, v in self.options.items() if k != "batch_norm_momentum"}
+            object.__setattr__(self, "options", kept)
+        problem = network.wrong_size(self.size) if self.size is not None else None
+        problem = problem or network.wrong_options(self.options)
+        if problem:
+            raise RunError(problem)
 
     @property
     def preparation(self) -> Preparation:

@@ -53,7 +53,7 @@ _KEPT = 200
 # Forward and backward pass against forward pass alone, in operations.
 _PASSES = 3.0
 # Options of networks that alter what is learned and not how long it takes.
-_FREE = frozenset({"dropout", "batch_norm_momentum"})
+_FREE = frozenset({"dropout", "stochastic_depth", "batch_norm_momentum"})
 _ROOT = Path(kop_core.__file__).resolve().parent.parent
 
 
