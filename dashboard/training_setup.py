@@ -18,7 +18,7 @@ import streamlit as st
 from dashboard import data, parts, training_setup_preview, training_setup_time
 from dashboard import training_setup_form as form
 from dashboard.data import Job
-from kop_core import networks, wording
+from kop_core import model_store, networks, wording
 from kop_core.classes import CLASSES
 from kop_core.datasets.archives import LIMITS as UNPACKING
 from kop_core.datasets.audit import words
@@ -479,6 +479,8 @@ def _said_of_network(config: TrainingConfig | None) -> None:
     measured = config and estimating.kept(config)
     if measured:
         said += f" As it is set up here: {measured.parameters:,} parameters."
+        too_large = model_store.too_large(measured.parameters)
+        said += f" {too_large}" if too_large else ""
     st.caption(parts.escape(said))
 
 

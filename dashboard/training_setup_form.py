@@ -90,7 +90,7 @@ def fill(config: TrainingConfig) -> None:
     # Options that have no widget are handed on as they are.
     state[key("options")] = {**network.options, **config.options}
     for name, value in state[key("options")].items():
-        state[key(name)] = value if name in network.choices else float(value)
+        state[key(name)] = type(network.options[name])(value)
     altered = config.augmentation or Augmentation()
     state[key("augment")] = config.augmentation is not None
     for name, value in asdict(altered).items():
@@ -132,7 +132,7 @@ def read() -> TrainingConfig:
 def _options(network: networks.Network) -> dict[str, Any]:
     chosen = {**network.options, **st.session_state[key("options")]}
     shown = {name: st.session_state.get(key(name), chosen[name]) for name in network.options}
-    return {k: v if k in network.choices else float(v) for k, v in shown.items()}
+    return {k: type(network.options[k])(v) for k, v in shown.items()}
 
 
 def _augmentation() -> Augmentation | None:
@@ -295,7 +295,7 @@ def _another_network() -> None:
     st.session_state[key("size")] = chosen.input.height
     st.session_state[key("options")] = dict(chosen.options)
     for name, value in chosen.options.items():
-        st.session_state[key(name)] = value if name in chosen.choices else float(value)
+        st.session_state[key(name)] = value
 
 
 def learning() -> None:

@@ -354,6 +354,21 @@ def _verify_figures(model: Model) -> None:
         )
 
 
+def too_large(parameters: int) -> str | None:
+    """Return, in a sentence, that a network's file cannot be published, or ``None``.
+
+    Args:
+        parameters: of the network; each takes two bytes in its file.
+    """
+    size = 2 * parameters
+    if size <= MAX_MODEL_BYTES:
+        return None
+    return (
+        f"Its model will have about {size / 1e6:.0f} MB, more than the "
+        f"{MAX_MODEL_BYTES / 1e6:.0f} MB that can be published."
+    )
+
+
 def checksum(path: Path) -> str:
     """Return the SHA-256 of a file, hexadecimal."""
     digest = hashlib.sha256()

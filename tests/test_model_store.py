@@ -148,3 +148,8 @@ def test_publish(models, shipped):
     with pytest.raises(RunError, match="not finished"):
         model_store.publish(source, "third", models)
     assert sorted(p.name for p in models.iterdir()) == sorted([shipped.id, "second"])
+
+
+def test_a_network_whose_file_could_not_be_published_is_known_before():
+    assert model_store.too_large(15_610_499) is None
+    assert "about 47 MB, more than the 32 MB" in model_store.too_large(23_593_859)

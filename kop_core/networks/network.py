@@ -39,8 +39,8 @@ class Network:
             :attr:`explain_layer` if empty. All paths from input to output go through it.
         weights: ``"imagenet"`` if KOP can have weights for it that were trained on it: see
             :mod:`kop_core.networks.pretrained`.
-        choices: what may be chosen for each of the :attr:`options` that is a word. All
-            others are numbers from 0 to below 1.
+        choices: what may be chosen for each of the :attr:`options` that is a word.
+            Those that are no whole numbers go from 0 to below 1.
     """
 
     name: str
@@ -92,13 +92,11 @@ class Network:
                         f"The option {name} of the network {self.name} cannot be {value!r}. "
                         f"Known: {', '.join(self.choices[name])}."
                     )
-            elif not _is_number(value) or not 0 <= value < 1:
+            elif type(self.options[name]) is float and not (
+                isinstance(value, (int, float)) and type(value) is not bool and 0 <= value < 1
+            ):
                 return (
                     f"The option {name} of the network {self.name} must be a number from 0 to "
                     f"below 1, and is {value!r}."
                 )
         return None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -145,6 +145,25 @@ def test_the_papers_settings_are_one_click_and_come_with_their_warning(folder, s
     assert started[0].title == "As in the paper"
 
 
+def test_each_network_comes_with_its_own_options(folder, started):
+    at = looked_at(folder)
+    assert len(at.selectbox(key="setup_network").options) == 12
+    at.selectbox(key="setup_network").select("vgg16").run()
+    assert not at.exception and "138,357,544 parameters for 1,000 classes" in words(at)
+    assert "setup_batch_norm_momentum" not in [n.key for n in at.number_input]
+    at.selectbox(key="setup_head").select("original").run()
+    assert not at.exception
+    at.selectbox(key="setup_network").select("convnext_tiny").run()
+    assert "setup_head" not in [s.key for s in at.selectbox]
+    at.slider(key="setup_stochastic_depth").set_value(0.3).run()
+    assert not at.exception and "28,589,128" in words(at)
+    button(at, "Start training").click().run()
+    (run,) = started
+    assert run.config.network == "convnext_tiny"
+    assert run.config.options == {"dropout": 0.0, "stochastic_depth": 0.3}
+    assert "ConvNeXt-Tiny" in run.title
+
+
 @pytest.mark.parametrize(
     ("widget", "value", "says"),
     [

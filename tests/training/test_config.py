@@ -29,11 +29,23 @@ def test_there_and_back():
         ({"folds": 5, "fold": 0}, "between 1 and 5"),
         ({"warmup_epochs": -1}, "warm-up"),
         ({"warmup_epochs": 30}, "fewer than the run has"),
+        ({"options": {"dropout": 1.5}}, "dropout of the network paper must be a number from 0"),
+        ({"options": {"head": "pooled"}}, "paper has no option 'head'. Known: dropout"),
+        ({"network": "vgg16", "options": {"head": "big"}}, "Known: pooled, original"),
+        ({"network": "alexnet", "size": 32}, "alexnet takes pictures of 64 to 512"),
     ],
 )
 def test_what_is_out_of_range_is_named(setting, says):
     with pytest.raises(RunError, match=says):
         TrainingConfig(**setting)
+
+
+def test_a_network_without_batch_normalisation_needs_no_momentum_of_it():
+    assert TrainingConfig().options == {"batch_norm_momentum": 0.9}
+    assert TrainingConfig(network="resnet18").options == {"batch_norm_momentum": 0.9}
+    plain = TrainingConfig(network="vgg16")
+    assert plain.options == {}
+    assert TrainingConfig.from_config(plain.get_config()) == plain
 
 
 def test_by_radiograph_is_the_default_and_old_records_are_random():
