@@ -335,6 +335,7 @@ def _protocol(job: Job) -> None:
         split_place = _split(job, known)
     with _section(3, "Network", "What learns, and how large its pictures are."):
         form.network()
+        form.beginning()
         network_place = st.empty()
     with _section(4, "How it learns", "The steps it takes, and how its pictures are varied."):
         form.learning()

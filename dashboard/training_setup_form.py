@@ -10,8 +10,15 @@ import streamlit as st
 from kop_core import networks
 from kop_core.datasets.feeding import Augmentation
 from kop_core.errors import RunError
+from kop_core.networks.pretrained import IMAGENET
 from kop_core.training import setting_up
-from kop_core.training.config import CLASS_WEIGHTS, OPTIMIZERS, SCHEDULES, TrainingConfig
+from kop_core.training.config import (
+    BACKBONE,
+    CLASS_WEIGHTS,
+    OPTIMIZERS,
+    SCHEDULES,
+    TrainingConfig,
+)
 
 _KEY = "setup_"
 _SHARES = ("test_share", "validation_share")
@@ -49,6 +56,12 @@ _PRECISIONS = {
     "float32": "32 bit",
     "mixed_bfloat16": "16 bit (bfloat16), weights in 32",
 }
+_STARTS = {
+    "fresh": "Fresh weights",
+    "imagenet": "Weights learned on ImageNet",
+    "file": "Weights in a file",
+}
+_LEARNS = {"all": "All of it", "head": "Its head only", "layer": "From a layer on"}
 _KEEP = {"best": "Of the best epoch", "last": "Of the last epoch"}
 # Options of networks that are words: how they are called, and what may be chosen.
 _WORDS = {"head": "Head", "variant": "Variant"}
@@ -91,10 +104,23 @@ def fill(config: TrainingConfig) -> None:
     state[key("options")] = {**network.options, **config.options}
     for name, value in state[key("options")].items():
         state[key(name)] = type(network.options[name])(value)
+    _fill_beginning(config)
     altered = config.augmentation or Augmentation()
     state[key("augment")] = config.augmentation is not None
     for name, value in asdict(altered).items():
         state[key(name)] = round(100 * value, 4) if name in _ALTERED_SHARES else value
+
+
+def _fill_beginning(config: TrainingConfig) -> None:
+    state, given = st.session_state, config.pretrained
+    named = given is not None and given != IMAGENET
+    state[key("start")] = "file" if named else given or "fresh"
+    state[key("weights_file")] = given if named else ""
+    whole = {None: "all", BACKBONE: "head"}
+    state[key("learns")] = whole.get(config.freeze, "layer")
+    state[key("layer")] = config.freeze if config.freeze not in whole else ""
+    state[key("head_epochs")] = config.head_epochs
+    state[key("backbone_rate")] = float(config.backbone_rate)
 
 
 def fill_once() -> None:
@@ -125,7 +151,8 @@ def read() -> TrainingConfig:
     if values["optimizer"] != "sgd":
         values["momentum"] = TrainingConfig().momentum
     values["options"] = _options(network)
-    values["augmentation"] = _augmentation()
+    values |= _beginning()
+    values["augmentation"] = None if values.get("freeze") == BACKBONE else _augmentation()
     return TrainingConfig(**values)
 
 
@@ -133,6 +160,26 @@ def _options(network: networks.Network) -> dict[str, Any]:
     chosen = {**network.options, **st.session_state[key("options")]}
     shown = {name: st.session_state.get(key(name), chosen[name]) for name in network.options}
     return {k: type(network.options[k])(v) for k, v in shown.items()}
+
+
+def _beginning() -> dict[str, Any]:
+    """Return what the network begins with and what of it learns."""
+    state = st.session_state
+    start, learns = state[key("start")], state[key("learns")]
+    if start == "fresh":
+        return {}
+    given = state[key("weights_file")].strip() if start == "file" else IMAGENET
+    if not given:
+        raise RunError("Name the file of weights to begin with, or begin with fresh ones.")
+    layer = state[key("layer")].strip()
+    if learns == "layer" and not layer:
+        raise RunError("Name the layer from which on the network is to learn.")
+    freeze = {"all": None, "head": BACKBONE}.get(learns, layer)
+    values = {"pretrained": given, "freeze": freeze}
+    if learns != "head":
+        values["head_epochs"] = int(state[key("head_epochs")])
+        values["backbone_rate"] = float(state[key("backbone_rate")])
+    return values
 
 
 def _augmentation() -> Augmentation | None:
@@ -289,6 +336,57 @@ def _options_of_its_own(chosen: networks.Network) -> None:
             )  # fmt: skip
 
 
+def beginning() -> None:
+    """Draw what the network begins with and what of it learns."""
+    chosen = networks.get(st.session_state[key("network")])
+    offered = {k: v for k, v in _STARTS.items() if k != "imagenet" or chosen.weights == IMAGENET}
+    if st.session_state[key("start")] not in offered:
+        st.session_state[key("start")] = "fresh"
+    start, what, first, rate = st.columns([1.5, 1.2, 1, 1], vertical_alignment="bottom")
+    with start:
+        _choose(
+            "Begins with", "start", offered,
+            help="A network that has seen many pictures needs fewer of these. Weights of "
+            "EfficientNet-Lite0 come with KOP; those of other networks are fetched from the "
+            "internet once, or taken from a file.",
+        )  # fmt: skip
+    begun = st.session_state[key("start")]
+    if begun == "fresh":
+        with what:
+            st.caption("All of the network learns.")
+        return
+    with what:
+        _choose(
+            "What learns", "learns", _LEARNS,
+            help="The head alone learns in seconds: what the rest says of each picture is "
+            "computed once. From a layer on: what comes before it stays as it is.",
+        )  # fmt: skip
+    learns = st.session_state[key("learns")]
+    if learns != "head":
+        with first:
+            _number(
+                "Head alone first, epochs", "head_epochs", 0, 1,
+                help="So many epochs train the head only, before the rest learns too. A fresh "
+                "head would else spoil what the network knows.",
+            )  # fmt: skip
+        with rate:
+            _number(
+                "Rate of the backbone", "backbone_rate", 0.001, 0.1, 1.0,
+                help="Factor of the learning rate for everything but the head. Below 1 the "
+                "network keeps more of what it knows.",
+            )  # fmt: skip
+    if begun == "file":
+        st.text_input(
+            "File of weights (.npz) on this machine", **_keep("weights_file"),
+            help="As kop_core pretrain writes it: encoder.npz.",
+        )  # fmt: skip
+    if learns == "layer":
+        st.text_input(
+            "Layer", **_keep("layer"), placeholder=chosen.explain_layer,
+            help="Its name: python -m kop_core networks --layers NAME lists those of a network.",
+        )  # fmt: skip
+
+
 def _another_network() -> None:
     """Set what belongs to a network to what the one just chosen has."""
     chosen = networks.get(st.session_state[key("network")])
@@ -374,6 +472,12 @@ def more() -> None:
 
 def augmentation() -> None:
     """Draw how training pictures are altered."""
+    if st.session_state[key("start")] != "fresh" and st.session_state[key("learns")] == "head":
+        st.caption(
+            "Training pictures are not altered: what the frozen part of the network says of each "
+            "is computed once."
+        )
+        return
     on, mirror = st.columns([1.4, 2], vertical_alignment="center")
     with on:
         st.toggle(

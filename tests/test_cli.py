@@ -53,6 +53,16 @@ def test_networks(capsys, monkeypatch):
     assert "15,610,499" in said and "61,100,840" in said
 
 
+def test_layers_to_learn_from_are_listed(capsys):
+    assert cli.main(["networks", "--layers", "paper", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [layer["name"] for layer in listed][:3] == ["conv1", "norm1", "conv2"]
+    assert sum(layer["parameters"] for layer in listed) == 15_610_499
+    assert cli.main(["networks", "--layers", "paper"]) == 0
+    assert "conv9" in capsys.readouterr().out
+    assert cli.main(["networks", "--layers", "papre"]) == 1
+
+
 def test_models(capsys, shipped):
     assert cli.main(["models", "--json", "--models", str(shipped.folder.parent)]) == 0
     first = json.loads(capsys.readouterr().out)[0]

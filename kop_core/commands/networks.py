@@ -12,11 +12,16 @@ from kop_core.commands.console import print_json, start_tensorflow
 def add(commands: Any) -> None:
     command = commands.add_parser("networks", help="list the networks that can be trained")
     command.add_argument("--json", action="store_true", help="as JSON")
+    command.add_argument(
+        "--layers", metavar="NAME", help="list the layers of a network that have weights instead"
+    )
     command.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
     start_tensorflow()
+    if options.layers:
+        return _layers(options.layers, options.json)
     listed = [_facts(networks.get(name)) for name in networks.names()]
     if options.json:
         print_json(listed)
@@ -33,6 +38,24 @@ def _run(options: argparse.Namespace) -> int:
         "\nParameters as published, as counted of the network with as many classes and the "
         "published head, and here, with three."
     )
+    return 0
+
+
+def _layers(name: str, as_json: bool) -> int:
+    """List what ``train --freeze`` may name, from the input on."""
+    model = networks.build(name)
+    listed = [
+        {"name": layer.name, "parameters": layer.count_params(), "output": list(layer.output.shape)}
+        for layer in model.layers
+        if layer.weights
+    ]
+    if as_json:
+        print_json(listed)
+        return 0
+    wide = max(len(layer["name"]) for layer in listed)
+    for layer in listed:
+        shape = " × ".join(str(side) for side in layer["output"][1:])
+        print(f"{layer['name']:{wide}}  {layer['parameters']:11,}  {shape}")
     return 0
 
 

@@ -164,6 +164,39 @@ def test_each_network_comes_with_its_own_options(folder, started):
     assert "ConvNeXt-Tiny" in run.title
 
 
+def test_what_a_network_begins_with_and_what_of_it_learns(folder, started, tmp_path):
+    at = looked_at(folder)
+    assert "Weights learned on ImageNet" not in at.selectbox(key="setup_start").options  # paper
+    at.selectbox(key="setup_network").select("efficientnet_lite0").run()
+    assert "All of the network learns." in words(at)
+    at.selectbox(key="setup_start").select("imagenet").run()
+    at.number_input(key="setup_head_epochs").set_value(2).run()
+    at.number_input(key="setup_backbone_rate").set_value(0.1).run()
+    at.selectbox(key="setup_learns").select("layer").run()
+    assert not at.exception and "Name the layer from which on" in words(at)
+    at.text_input(key="setup_layer").input("b12_expand").run()
+    button(at, "Start training").click().run()
+    config = started[0].config
+    assert (config.pretrained, config.freeze) == ("imagenet", "b12_expand")
+    assert (config.head_epochs, config.backbone_rate) == (2, 0.1)
+    assert config.augmentation is not None
+
+
+def test_a_frozen_backbone_alters_no_pictures(folder, started, tmp_path):
+    at = looked_at(folder)
+    at.selectbox(key="setup_network").select("efficientnet_lite0").run()
+    at.selectbox(key="setup_start").select("file").run()
+    assert not at.exception and "Name the file of weights" in words(at)
+    at.text_input(key="setup_weights_file").input("/somewhere/encoder.npz").run()
+    at.selectbox(key="setup_learns").select("head").run()
+    assert not at.exception and "Training pictures are not altered" in words(at)
+    assert not [t for t in at.toggle if t.key == "setup_augment"]
+    button(at, "Start training").click().run()
+    config = started[0].config
+    assert (config.pretrained, config.freeze) == ("/somewhere/encoder.npz", "backbone")
+    assert config.augmentation is None and config.head_epochs == 0
+
+
 @pytest.mark.parametrize(
     ("widget", "value", "says"),
     [
