@@ -151,13 +151,18 @@ FULL = TrainingConfig(network="small", options={"dropout": 0.5})
 @pytest.mark.parametrize(
     "change",
     [{"network": "paper"}, {"batch_size": 32}, {"size": 160}, {"optimizer": "adam"},
-     {"momentum": 0.0}, {"augmentation": None}, {"replicas": 2}, {"precision": "mixed_bfloat16"},
-     {"options": {"width": 2}}],
+     {"momentum": 0.0}, {"augmentation": None}, {"replicas": 2}, {"precision": "mixed_bfloat16"}],
     ids=lambda c: "-".join(c),
 )  # fmt: skip
 def test_what_costs_time_is_measured_for_itself(change):
     base = replace(FULL, precision="float32")
     assert estimating.key(replace(base, **change)) != estimating.key(base)
+
+
+def test_the_head_of_a_network_is_measured_for_itself():
+    pooled = TrainingConfig(network="vgg16", options={"head": "pooled"})
+    original = replace(pooled, options={"head": "original"})
+    assert estimating.key(original) != estimating.key(pooled)
 
 
 @pytest.mark.parametrize(
