@@ -129,7 +129,7 @@ def to_csv(cases: Iterable[Case]) -> str:
     rows = csv.DictWriter(stream, CSV_COLUMNS)
     rows.writeheader()
     for case in cases:
-        row = {"file": _plain(case.name), "error": _plain(case.error or "")}
+        row = {"file": spreadsheet_safe(case.name), "error": spreadsheet_safe(case.error or "")}
         if (p := case.prediction) is not None:
             row |= {
                 "class": p.class_name,
@@ -144,7 +144,7 @@ def to_csv(cases: Iterable[Case]) -> str:
     return stream.getvalue()
 
 
-def _plain(text: str) -> str:
+def spreadsheet_safe(text: str) -> str:
     """Keep a spreadsheet from taking a file's name for a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
