@@ -129,6 +129,12 @@ class UnknownRun(RunError):
     code = "unknown_run"
 
 
+class MarkError(KopError):
+    """A mark on a case cannot be kept, or those that were kept cannot be read."""
+
+    code = "mark"
+
+
 class ExportError(KopError):
     """A model or a run cannot be written in another program's format."""
 
