@@ -10,6 +10,7 @@ import html
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ import streamlit as st
 from dashboard import data, parts, training_setup_preview, training_setup_time
 from dashboard import training_setup_form as form
 from dashboard.data import Job
-from kop_core import model_store, networks, wording
+from kop_core import marks, model_store, networks, wording
 from kop_core.classes import CLASSES
 from kop_core.datasets.archives import LIMITS as UNPACKING
 from kop_core.datasets.audit import words
@@ -332,7 +333,7 @@ def _protocol(job: Job) -> None:
     known = _known(job)
     _presets()
     with _section(2, "Split", "Which files train, and which measure."):
-        split_place = _split(job, known)
+        split_place, leave_out = _split(job, known)
     with _section(3, "Network", "What learns, and how large its pictures are."):
         form.network()
         form.beginning()
@@ -349,6 +350,7 @@ def _protocol(job: Job) -> None:
     config, fault = _read()
     divided = None
     if config is not None:
+        config = replace(config, leave_out=leave_out)
         divided, fault = _divided(job, known, config)
     with split_place:
         if divided is not None:
@@ -425,7 +427,7 @@ def _divided(job: Job, known: DataSet, config: TrainingConfig) -> tuple[Parts | 
     """Return the parts that these settings make, or why they cannot be made; kept."""
     asked = (
         job.key, config.split, config.test_share, config.validation_share, config.seed,
-        config.conflicts, config.fold, config.folds,
+        config.conflicts, config.fold, config.folds, tuple(config.leave_out.items()),
     )  # fmt: skip
     kept = st.session_state.get("setup_parts")
     if kept is None or kept[0] != asked:
@@ -438,13 +440,23 @@ def _divided(job: Job, known: DataSet, config: TrainingConfig) -> tuple[Parts | 
     return kept[1], kept[2]
 
 
-def _split(job: Job, known: DataSet) -> st.delta_generator.DeltaGenerator:
-    """Draw how the data is divided; return where the result goes."""
+def _split(job: Job, known: DataSet) -> tuple[st.delta_generator.DeltaGenerator, dict[str, str]]:
+    """Draw how the data is divided; return where the result goes, and what is left out."""
     form.split(all(item.patient for item in known.items), bool(job.report.conflicted()))
+    leave_out = form.marked(_marked(job))
     place = st.container()
     with st.expander("Cross-validation"):
         form.folds()
-    return place
+    return place, leave_out
+
+
+def _marked(job: Job) -> dict[str, str]:
+    """Return what a reader marked of the data; that marks cannot be read stops no run."""
+    try:
+        return marks.of_data(job.data)
+    except KopError as error:
+        st.caption(parts.escape(str(error)))
+        return {}
 
 
 def _said_of_split(job: Job, config: TrainingConfig, divided: Parts) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import streamlit as st
 
-from kop_core import networks
+from kop_core import marks, networks
 from kop_core.datasets.feeding import Augmentation
 from kop_core.errors import RunError
 from kop_core.networks.pretrained import IMAGENET
@@ -98,6 +99,7 @@ def fill(config: TrainingConfig) -> None:
     state[key("size")] = config.size or network.input.height
     state[key("learning_rate")] = f"{config.learning_rate:g}"
     state[key("folds")], state[key("fold")] = config.folds or 0, config.fold or 1
+    state[key("leave_out")] = [k for k in marks.KINDS if k in config.leave_out.values()]
     state[key("stops")] = config.patience is not None
     state[key("patience")] = config.patience or _PATIENCE
     # Options that have no widget are handed on as they are.
@@ -271,6 +273,34 @@ def split(by_patient: bool, conflicts: bool) -> None:
             )  # fmt: skip
         elif st.session_state[key("conflicts")] != "keep":
             st.session_state[key("conflicts")] = "keep"
+
+
+def marked(found: Mapping[str, str]) -> dict[str, str]:
+    """Draw the choice to leave marked files out, if there are any; return those left out.
+
+    Args:
+        found: kind of mark by file.
+    """
+    counts = {kind: list(found.values()).count(kind) for kind in marks.KINDS}
+    offered = [kind for kind in marks.KINDS if counts[kind]]
+    state = st.session_state
+    state[key("leave_out")] = [k for k in state.get(key("leave_out")) or [] if k in offered]
+    if not offered:
+        return {}
+    wanted = st.pills(
+        "Leave out what a reader marked",
+        offered,
+        selection_mode="multi",
+        format_func=lambda kind: f"{kind.capitalize()} ({_files(counts[kind])})",
+        help="Files that were marked on the Confusion page, with their identical copies, are put "
+        "in no part: nothing is learned from them, and nothing measured. The card says so.",
+        **_keep("leave_out"),
+    )
+    return {file: kind for file, kind in found.items() if kind in wanted}
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count:,} files"
 
 
 def folds() -> None:

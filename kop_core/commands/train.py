@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kop_core import model_store
+from kop_core import marks, model_store
 from kop_core.commands import queueing
 from kop_core.commands.console import ProgressLine, start_tensorflow
 from kop_core.datasets.splits import CONFLICTS, PROTOCOLS
@@ -94,6 +94,13 @@ def add(commands: Any) -> None:
         choices=CONFLICTS,
         help="radiographs filed under several classes: keep (default), drop, or test part only",
     )
+    command.add_argument(
+        "--leave-out-marked",
+        nargs="+",
+        choices=marks.KINDS,
+        metavar="MARK",
+        help="leave out files that a reader marked so: " + " and ".join(marks.KINDS),
+    )
     command.add_argument("--out", type=Path, metavar="RUN", help="folder of the new run")
     command.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run")
     queueing.add(command)
@@ -142,6 +149,8 @@ def _run(options: argparse.Namespace) -> int:
         chosen["options"] = {**TrainingConfig().options, "dropout": options.dropout}
     if options.no_augmentation or options.freeze == BACKBONE:
         chosen["augmentation"] = None
+    if options.leave_out_marked:
+        chosen["leave_out"] = _marked(options)
     if options.queue:
         return queueing.queue(TrainingConfig(**chosen), options)
     start_tensorflow()
@@ -163,6 +172,18 @@ def _run(options: argparse.Namespace) -> int:
     for statement in card["statements"]:
         print(statement)
     return 0
+
+
+def _marked(options: argparse.Namespace) -> dict[str, str]:
+    """Return the marked files that a new run leaves out, with the mark of each."""
+    from kop_core.datasets import scan
+
+    if options.resume or not options.data:
+        raise RunError(
+            "Which files are left out is settled when a run begins: use --leave-out-marked with "
+            "--data and a new run."
+        )
+    return marks.of_data(scan(options.data), options.leave_out_marked)
 
 
 def _check_same(options: argparse.Namespace, chosen: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ class Split:
             (like all others), ``"drop"`` or ``"test"`` (never in training).
         fold: which fold is the test part, from 1; ``None`` if it is no fold.
         folds: how many folds there are.
-        left_out: files in neither part, because of ``conflicts``.
+        left_out: files in neither part, because of ``conflicts`` or because they were marked.
         validation: files set aside from the training part, on which it is decided which
             epoch is the best and when to stop; see :func:`with_validation`.
     """

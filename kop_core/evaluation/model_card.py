@@ -255,10 +255,17 @@ def _subsets(card: _Card) -> str | None:
         return None
     if not split["left_out_files"]:
         return "No file was left out by choice."
-    return (
-        f"{split['left_out_files']:,} files were left out of both parts, because their radiographs "
-        "are filed under more than one class."
-    )
+    marked = sum((card["data"].get("left_out_marked") or {}).values())
+    disputed = split["left_out_files"] - marked
+    said = []
+    if disputed:
+        said.append(
+            f"{disputed:,} files were left out of both parts, because their radiographs are filed "
+            "under more than one class."
+        )
+    if marked:
+        said.append(f"{marked:,} were left out of both parts, because a reader had marked them.")
+    return " ".join(said)
 
 
 def _missing(card: _Card) -> str | None:

@@ -51,6 +51,8 @@ class TrainingConfig:
             (nothing); see :func:`kop_core.datasets.make_split`.
         conflicts: what is done with radiographs filed under several classes: ``"keep"``,
             ``"drop"`` or ``"test"``.
+        leave_out: files that are in no part, and why (such as ``"mislabelled"``); see
+            :mod:`kop_core.training.leaving_out`.
         folds: how many folds, or ``None`` for one cut by ``test_share``.
         fold: which of them is the test part, from 1.
         warmup_epochs: epochs over which the learning rate rises evenly from zero before
@@ -90,6 +92,7 @@ class TrainingConfig:
     precision: str = "auto"
     split: str = "radiograph"
     conflicts: str = "keep"
+    leave_out: dict[str, str] = field(default_factory=dict)
     folds: int | None = None
     fold: int | None = None
     warmup_epochs: float = 0.0
@@ -152,6 +155,8 @@ class TrainingConfig:
             # In Python a bool is an int: a run of True epochs would be one of 1.
             if not isinstance(value, kinds) or isinstance(value, bool):
                 raise RunError(f"The setting {name} cannot be {value!r}.")
+        if not all(isinstance(word, str) for pair in self.leave_out.items() for word in pair):
+            raise RunError("The setting leave_out must be names of files, each with a reason.")
 
     def _checks_of_validation(self) -> tuple[tuple[bool, str], ...]:
         watched = self.validation_share > 0
@@ -276,6 +281,7 @@ _KINDS: dict[str, type | tuple] = {
     "precision": str,
     "split": str,
     "conflicts": str,
+    "leave_out": dict,
     "warmup_epochs": _NUMBER,
     "size": (int, type(None)),
     "validation_share": _NUMBER,

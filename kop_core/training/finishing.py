@@ -18,6 +18,7 @@ from kop_core.evaluation import Evaluation, Predictions, evaluate
 from kop_core.evaluation.calibration import calibration
 from kop_core.networks.pretrained import IMAGENET
 from kop_core.training.config import BACKBONE
+from kop_core.training.leaving_out import said_of_marked
 from kop_core.training.predicting import predict
 from kop_core.training.run_folder import RunFolder, write_json
 from kop_core.training.versions import versions
@@ -270,6 +271,7 @@ def statements(
     said += _said_of_epochs(config, outcome)
     if data.get("unreadable"):
         said.append(f"{len(data['unreadable']):,} of these could not be read and were left out.")
+    said += said_of_marked(data)
     said += _said_of_split(split)
     said += _said_of_conflicts(data, split)
     if data.get("radiographs_from") == "audit":
@@ -393,7 +395,7 @@ def _said_of_conflicts(data: dict[str, Any], split: dict[str, Any]) -> list[str]
     done = split.get("conflicts", "keep")
     if done == "keep":
         return [f"{shown} Some of the labels must be wrong, in the test part too."]
-    out = split["left_out_files"]
+    out = split["left_out_files"] - sum((data.get("left_out_marked") or {}).values())
     if done == "drop":
         return [f"{shown} Their {out:,} files were left out of both parts."]
     where = "the test part only"

@@ -44,7 +44,9 @@ RECOMMENDED = replace(
     augmentation=Augmentation(),
 )
 # What tells runs with one preset apart.
-_FREE = ("seed", "precision", "replicas", "conflicts", "fold", "folds", "test_share")
+_FREE = (
+    "seed", "precision", "replicas", "conflicts", "leave_out", "fold", "folds", "test_share",
+)  # fmt: skip
 
 
 def paper_settings() -> TrainingConfig:
@@ -100,7 +102,8 @@ class Parts:
         training: what is learned from.
         validation: what the epoch is chosen on; it may be empty.
         test: what is measured on.
-        left_out: radiographs filed under several classes, if they are left out.
+        left_out: radiographs filed under several classes and files that a reader marked, if
+            they are left out.
     """
 
     training: Part

@@ -10,7 +10,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from kop_core.errors import RunError
 from kop_core.networks import pretrained
 from kop_core.training import transfer
 from kop_core.training.config import TrainingConfig
+from kop_core.training.leaving_out import count_marked, without_marked
 from kop_core.training.mirrored import Mirrored
 from kop_core.training.precision import best_precision
 from kop_core.training.predicting import predict
@@ -121,6 +122,7 @@ def split_of(data: DataSet, config: TrainingConfig) -> Split:
     Raises:
         DataSetError: if it cannot be divided so.
     """
+    data, left_out = without_marked(data, config.leave_out)
     split = make_split(
         data,
         config.split,
@@ -132,7 +134,7 @@ def split_of(data: DataSet, config: TrainingConfig) -> Split:
     )
     if config.validation_share:
         split = with_validation(split, config.validation_share, config.seed)
-    return split
+    return replace(split, left_out=split.left_out + left_out)
 
 
 def resume(
@@ -200,6 +202,7 @@ def _record(config: TrainingConfig, data: DataSet, split: Split) -> dict[str, An
             "classes": data.counts(),
             "passed_over": [list(p) for p in data.passed_over],
             "radiographs_from": "data set" if all(i.radiograph for i in data.items) else "audit",
+            "left_out_marked": count_marked(data, config.leave_out),
         },
         "split": split.facts(),
         "versions": versions(),
