@@ -27,6 +27,12 @@ page = st.navigation(
             url_path="report",
             icon=":material/analytics:",
         ),
+        st.Page(
+            "pages/confusion.py",
+            title="Confusion",
+            url_path="confusion",
+            icon=":material/grid_on:",
+        ),
     ],
     position="top",
 )

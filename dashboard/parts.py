@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import streamlit as st
@@ -74,9 +75,17 @@ def choose_model(by_id: dict[str, Model], key: str) -> str:
         st.session_state.pop(key, None)
         if asked in by_id:
             st.session_state[key] = asked
-    chosen = st.selectbox("Model", list(by_id), format_func=lambda i: by_id[i].title, key=key)
+    names = model_names(by_id.values())
+    chosen = st.selectbox("Model", list(by_id), format_func=names.__getitem__, key=key)
     st.query_params["model"] = chosen
     return chosen
+
+
+def model_names(models: Iterable[Model]) -> dict[str, str]:
+    """Return what each model is called in a choice, by id; of one title each, with its id."""
+    listed = list(models)
+    titles = [m.title for m in listed]
+    return {m.id: f"{m.title} ({m.id})" if titles.count(m.title) > 1 else m.title for m in listed}
 
 
 def model_links(model_id: str) -> None:

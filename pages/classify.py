@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import streamlit as st
 
-from dashboard import loading, parts
+from dashboard import confusion, confusion_cases, loading, parts
 from kop_core import cases, figures, model_store, overlay, radiographs, wording
 from kop_core.cases import Case
 from kop_core.classes import CLASSES, by_name
-from kop_core.errors import KopError
+from kop_core.errors import DataSetError, KopError
 from kop_core.explanation import METHODS, Influence
 from kop_core.model_store import Model
 from kop_core.prediction import Prediction
@@ -38,6 +40,7 @@ def main() -> None:
         return
     with upload:
         files = _upload()
+        files += _of_test_part({m.id: m for m in models})
     _forget({file.file_id for file in files})
     if not files:
         _empty()
@@ -58,6 +61,63 @@ def _upload() -> list:
         "no further, and are forgotten when they are taken away here or the page is closed.",
         key="files",
     )
+
+
+@dataclass(frozen=True)
+class _TestFile:
+    """A file of a model's test part, as an upload looks here."""
+
+    file_id: str
+    name: str
+    data: bytes
+
+    def getvalue(self) -> bytes:
+        return self.data
+
+
+def _of_test_part(by_id: dict[str, Model]) -> list[_TestFile]:
+    """Return the test case that the address names, if its picture is on this machine.
+
+    The address says which file of which model's test part is meant. Where that lies is
+    found by the data's fingerprint, and its bytes are compared with its digest.
+    """
+    file = st.query_params.get("case")
+    if not file:
+        return []
+    owner = st.query_params.get("of") or st.query_params.get("model")
+    if owner not in by_id:
+        st.warning(
+            "The case in the address is of a model that is not here.", icon=":material/warning:"
+        )
+        return []
+    model = by_id[owner]
+    try:
+        _, predictions = confusion.predictions_of(model)
+        if file not in predictions.files:
+            raise DataSetError(f"{file[:200]} is no image of the test part of {model.title}.")
+        data = confusion_cases.images_of(model).read(file)
+    except KopError as error:
+        st.warning(parts.escape(f"The case cannot be shown. {error}"), icon=":material/warning:")
+        return []
+    true = CLASSES[predictions.true[predictions.files.index(file)]].name
+    st.caption(
+        parts.escape(
+            f"{file}, of the test part of {model.title}, labelled {true}. It may have copies in "
+            "training: what is said of it is no more than what its report says."
+        )
+    )
+    with st.container(horizontal=True):
+        st.page_link(
+            "pages/confusion.py", label="Back to its matrix", icon=":material/grid_on:",
+            query_params={"model": model.id},
+        )  # fmt: skip
+        st.button("Close this case", icon=":material/close:", on_click=_close_case, type="tertiary")
+    return [_TestFile(f"case:{owner}:{file}", Path(file).name, data)]
+
+
+def _close_case() -> None:
+    for name in ("case", "of"):
+        st.query_params.pop(name, None)
 
 
 def _choose(models: list[Model]) -> Model | None:

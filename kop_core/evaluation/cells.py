@@ -275,6 +275,11 @@ class Filter:
     laterality: str | None = None
     sides: tuple[int, int] | None = None
 
+    @property
+    def needs_facts(self) -> bool:
+        """Whether sizes or sides of the files must be known for it."""
+        return self.laterality is not None or self.sides is not None
+
 
 def chosen(
     found: Iterable[CellCase], wanted: Filter, name: str, facts: Mapping[str, Facts]

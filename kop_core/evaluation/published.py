@@ -231,3 +231,32 @@ def confusions(fixed: Margins) -> tuple[np.ndarray, ...]:
         if (matrix >= 0).all() and matrix[0, 2] + matrix[1, 2] == wrongly[2]:
             found.append(matrix)
     return tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Figure9:
+    """The paper's confusion matrix, as far as Table 2 determines it.
+
+    Attributes:
+        low: least count of each cell, rows true, columns predicted, shape (3, 3).
+        high: largest count; equal to the least where the cell is determined.
+        fixed: the margins and the diagonal.
+        possible: how many matrices fit.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    fixed: Margins
+    possible: int
+
+
+@cache
+def figure_9() -> Figure9:
+    """Return what Table 2 says of the confusion matrix of Figure 9.
+
+    The figure itself is a picture whose numbers are not in the text; what is here follows
+    from the printed shares by arithmetic alone.
+    """
+    (fixed,) = margins()
+    fitting = np.stack(confusions(fixed))
+    return Figure9(fitting.min(axis=0), fitting.max(axis=0), fixed, len(fitting))
