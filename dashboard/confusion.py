@@ -47,8 +47,8 @@ _RULES = {
 }
 _SHOWN = {
     figures.COUNTS: "Counts",
-    figures.ROWS: "Of the row (recall)",
-    figures.COLUMNS: "Of the column (precision)",
+    figures.ROWS: "Shares of the row (recall)",
+    figures.COLUMNS: "Shares of the column (precision)",
 }
 _NO_OTHER = ""
 
@@ -122,27 +122,29 @@ def note(name: str, value: str) -> None:
         st.query_params.pop(name, None)
 
 
-def choose_rule() -> Rule:
-    """Draw what an image is called by, kept in the address, and return it."""
+def choose_rule() -> str:
+    """Draw the choice of what an image is called by, and return it; see :func:`rule_of`."""
     _fill_rule()
-    kind = st.segmented_control(
-        "Called",
+    return st.selectbox(
+        "What is called",
         list(_RULES),
         format_func=_RULES.__getitem__,
         key=_RULE,
-        required=True,
         help="By the plain rule each image is called the class with the highest score. A level "
         "moves the matrix: images without a score so high are called nothing, or the condition "
         "is called from there on. The level is looked at on the test part itself: what it does "
         "here is too good by what was gained by looking.",
     )
+
+
+def rule_of(kind: str) -> Rule:
+    """Draw the level of a rule that has one, kept in the address, and return the rule."""
     if kind == MOST_LIKELY:
         for name in ("rule", "level"):
             st.query_params.pop(name, None)
         return Rule()
-    level = st.slider(
-        f"{_RULES[kind]} a score of", 0, 100, step=1, format="%d %%", key=_LEVEL,
-    )  # fmt: skip
+    label = f"{_RULES[kind]} a score of"
+    level = st.slider(label, 0, 100, step=1, format="%d %%", key=_LEVEL)
     note("rule", kind)
     note("level", str(level))
     if kind == ABSTAIN:
@@ -170,8 +172,8 @@ def choose_shown() -> str:
     if SHOWN not in st.session_state:
         asked = st.query_params.get("show")
         st.session_state[SHOWN] = asked if asked in figures.SHOWN else figures.COUNTS
-    shown = st.segmented_control(
-        "Shown", list(_SHOWN), format_func=_SHOWN.__getitem__, key=SHOWN, required=True
+    shown = st.selectbox(
+        "Shown in the cells", list(_SHOWN), format_func=_SHOWN.__getitem__, key=SHOWN
     )
     note("show", "" if shown == figures.COUNTS else shown)
     return shown
@@ -252,7 +254,7 @@ def _outlined(rule: Rule) -> tuple[int, int] | None:
 def draw_one(found: Matrix, shown: str) -> None:
     """Draw a matrix, large."""
     chosen = _outlined(found.rule)
-    _chart(figures.confusion(found, shown, chosen, height=500), A, "Confusion matrix")
+    _chart(figures.confusion(found, shown, chosen, height=440), A, "Confusion matrix")
     st.caption(
         "Rows: the label. Columns: what the model called it. Click a cell, or choose it by its "
         "words, to see its X-rays. Intervals: rest on a cell, or open the table below."
@@ -270,31 +272,45 @@ def draw_two(
     comparable, why = _comparable(*checksums, *models)
     rule, chosen = found[0].rule, _outlined(found[0].rule)
     names = parts.model_names(models)
-    three = st.columns(3 if comparable else 2, gap="small")
-    for place, side, model, one in zip(three, (A, B), models, found):
-        with place:
-            st.markdown(f"**{parts.escape(names[model.id])}**")
+    apart = _difference(*checksums, rule, *tables) if comparable else None
+    many = 3 if comparable else 2
+    heads = st.columns(many, gap="small", vertical_alignment="bottom")
+    charts, notes = st.columns(many, gap="small"), st.columns(many, gap="small")
+    for place, side, model, one in zip(range(2), (A, B), models, found):
+        with heads[place]:
+            st.markdown(f"**{parts.escape(names[model.id])}**  \nAccuracy {parts.accuracy(model)}")
             parts.split_badge(model.card["split"])
+        with charts[place]:
             figure = figures.confusion(one, shown, chosen, height=390)
             _chart(figure, side, f"Confusion matrix of {names[model.id]}")
+        with notes[place]:
             st.caption(parts.escape(matrix_words.answer(one)))
-    if not comparable:
+            for caution in model.cautions:
+                st.caption(f":material/warning: {parts.escape(caution)}")
+    if apart is None:
         st.info(
             parts.escape(f"{models[1].title}: {why} So no difference is drawn."),
             icon=":material/info:",
         )
         return None
-    apart = _difference(*checksums, rule, *tables)
-    with three[2]:
+    with heads[2]:
         st.markdown("**The first less the second**")
         st.badge("the same test images, paired", color="gray")
+    with charts[2]:
         figure = figures.difference(apart, shown, chosen, height=390)
         _chart(figure, "difference", "Difference of the two matrices, in percentage points")
+    with notes[2]:
         st.caption(
-            "Images, percentage points (pp) with 95 % intervals. Filled where beyond chance: green "
-            "in favour of the first model, vermilion against it."
+            "Images, and percentage points (pp) with 95 % intervals. Filled where beyond chance: "
+            "green in favour of the first model, vermilion against it."
         )
     return apart
+
+
+def cautions(model: Model) -> None:
+    """Draw the faults that were found in a model."""
+    for caution in model.cautions:
+        st.warning(parts.escape(caution), icon=":material/warning:")
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

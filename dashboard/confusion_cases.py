@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PER_PAGE = 6
 _SIDE = 320
 _SORT, _MAPS = "confusion_sort", "confusion_maps"
-_SORT_NAMES = {BY_CONFIDENCE: "Most confident", "loss": "Largest loss"}
+_SORT_NAMES = {BY_CONFIDENCE: "Most confident first", "loss": "Largest loss first"}
 _FOLDERS, _FOUND, _MARK_ERROR = "case_folders", "case_images", "confusion_mark_error"
 _KEPT_MAPS = 400
 STYLE = """
@@ -50,6 +50,7 @@ STYLE = """
 .kop-case dd {margin: 0 !important;}
 .kop-case .kop-bar {height: .5rem; border-radius: 2px; min-width: 1px;}
 .kop-case summary {cursor: pointer;}
+.kop-case p, .kop-case dt, .kop-case dd, .kop-case details {font-size: .85rem !important;}
 .kop-case p {margin: .15rem 0 !important;}
 </style>
 """
@@ -68,12 +69,13 @@ def draw(
         columns: how many stand beside each other.
     """
     st.html(STYLE)
-    by = _sort()
     images, why = _images(model)
-    found = cells.cases(predictions, cell, rule, by)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        by = _sort()
+        found = cells.cases(predictions, cell, rule, by)
+        wanted = _filter(model, found, images)
     related = _related(predictions, images)
     kept, wrong = _marks(model)
-    wanted = _filter(model, found, images)
     name = source_images.data_name(model)
     shown = cells.chosen(found, wanted, name, _facts(images, found) if wanted.needs_facts else {})
     _heading(cell, found, shown)
@@ -95,11 +97,13 @@ def _sort() -> str:
         asked = st.query_params.get("by")
         st.session_state[_SORT] = asked if asked in SORTS else BY_CONFIDENCE
     by = st.segmented_control(
-        "First",
+        "Which come first",
         SORTS,
         format_func=_SORT_NAMES.__getitem__,
         key=_SORT,
         required=True,
+        label_visibility="collapsed",
+        width="content",
         help="By the score of the class that was called, or by the loss: −log of the score of the "
         "label, which is largest where the label was thought least likely.",
     )
@@ -390,7 +394,7 @@ def _kin(case: CellCase, known: Kin | None) -> str:
         more = f"<br>and {len(others) - 40:,} more" if len(others) > 40 else ""
         said = f"<details><summary>{html.escape(first)}{named}</summary>{listed}{more}</details>"
     if conflict:
-        said += f"<p>⚠ <b>Label conflict.</b> {html.escape(' '.join(conflict))}</p>"
+        said += f"<p><b>Label conflict.</b> {html.escape(' '.join(conflict))}</p>"
     return said
 
 

@@ -9,12 +9,15 @@ from dashboard.evaluated import say
 from kop_core import model_store
 from kop_core.errors import KopError
 from kop_core.evaluation import Predictions, matrix_words, words
-from kop_core.evaluation.matrix import MOST_LIKELY, Rule
+from kop_core.evaluation.matrix import MOST_LIKELY, Difference, Matrix, Rule
 from kop_core.model_store import Model
 
 STYLE = """
 <style>
 [data-testid="stTable"] th, [data-testid="stTable"] th * {color: inherit !important;}
+/* The matrix stays in sight while its cases are gone through. */
+[data-testid="stColumn"]:has(> * > * > * .kop-stays) {
+  position: sticky; top: 3.9rem; align-self: flex-start;}
 </style>
 """
 
@@ -39,14 +42,21 @@ def main() -> None:
             icon=":material/warning:",
         )
     confusion.take_click()
-    left, right = st.columns(2, gap="medium")
-    with left:
+    which, beside, called, cells = st.columns([1.3, 1.1, 1, 1.1], gap="small")
+    with which:
         model = by_id[parts.choose_model(by_id, "confusion_of")]
-    with right:
+    with beside:
         other = confusion.choose_other(by_id, model.id)
+    with called:
+        kind = confusion.choose_rule()
+    with cells:
+        shown = confusion.choose_shown()
     mine = _read(model)
-    if mine is not None:
-        _confusion(model, mine, other, _read(other) if other else None)
+    others = _read(other) if other else None
+    if mine is not None and other is not None and others is not None:
+        _two((model, other), (mine, others), kind, shown)
+    elif mine is not None:
+        _one(model, mine, kind, shown)
     parts.not_a_device()
 
 
@@ -59,57 +69,60 @@ def _read(model: Model) -> tuple[str, Predictions] | None:
         return None
 
 
-def _confusion(
-    model: Model,
-    mine: tuple[str, Predictions],
-    other: Model | None,
-    others: tuple[str, Predictions] | None,
-) -> None:
-    """Draw one matrix with its cases beside it, or two with theirs below."""
-    _answer(model)
-    if other is None or others is None:
-        left, right = st.columns([1, 1.05], gap="large")
-        with left:
-            rule, shown = _settings()
-            found = confusion.matrix_of(mine[0], rule, mine[1])
-            _said(rule, matrix_words.answer(found))
-            confusion.draw_one(found, shown)
-        with right:
-            cell, _ = confusion.choose_cell(rule, model, None)
-            confusion_cases.draw(model, mine[1], rule, cell)
-        confusion.draw_tables((model.title,), (found,), None)
-    else:
-        rule, shown = _settings()
-        _said(rule, "")
-        pair = tuple(confusion.matrix_of(c, rule, p) for c, p in (mine, others))
-        apart = confusion.draw_two(
-            (model, other), (mine[1], others[1]), (mine[0], others[0]), pair, shown
+def _one(model: Model, mine: tuple[str, Predictions], kind: str, shown: str) -> None:
+    """Draw one matrix, large, with the cases of the chosen cell beside it."""
+    left, right = st.columns([1, 1.05], gap="large")
+    with left:
+        st.html(
+            f'<p class="kop-verdict kop-stays">Accuracy {words.unbroken(parts.accuracy(model))}</p>'
         )
-        cell, side = confusion.choose_cell(rule, model, other)
-        whose, said = (other, others[1]) if side == confusion.B else (model, mine[1])
-        confusion_cases.draw(whose, said, rule, cell, columns=3)
-        names = parts.model_names((model, other))
-        confusion.draw_tables((names[model.id], names[other.id]), pair, apart)
+        parts.split_badge(model.card["split"])
+        rule = confusion.rule_of(kind)
+        confusion.fill_cell(rule)
+        found = confusion.matrix_of(mine[0], rule, mine[1])
+        say(*_moved(rule), matrix_words.answer(found))
+        confusion.draw_one(found, shown)
+        confusion.cautions(model)
+    with right:
+        cell, _ = confusion.choose_cell(rule, model, None)
+        confusion_cases.draw(model, mine[1], rule, cell)
+    _below(model, (model.title,), (found,), None)
+
+
+def _two(
+    models: tuple[Model, Model],
+    read: tuple[tuple[str, Predictions], tuple[str, Predictions]],
+    kind: str,
+    shown: str,
+) -> None:
+    """Draw two matrices and their difference, with the cases of the chosen cell below."""
+    checksums, tables = zip(*read)
+    rule = confusion.rule_of(kind)
+    confusion.fill_cell(rule)
+    if moved := _moved(rule):
+        say(*moved)
+    found = tuple(confusion.matrix_of(c, rule, p) for c, p in read)
+    apart = confusion.draw_two(models, tables, checksums, found, shown)
+    cell, side = confusion.choose_cell(rule, *models)
+    place = 1 if side == confusion.B else 0
+    confusion_cases.draw(models[place], tables[place], rule, cell, columns=3)
+    names = parts.model_names(models)
+    _below(models[place], tuple(names[m.id] for m in models), found, apart)
+
+
+def _moved(rule: Rule) -> list[str]:
+    """Return what a rule that is not the plain one does; the accuracy is of the plain one."""
+    if rule.kind == MOST_LIKELY:
+        return []
+    return [matrix_words.rule(rule), "The accuracy above is that of the most likely class."]
+
+
+def _below(
+    model: Model, names: tuple[str, ...], found: tuple[Matrix, ...], apart: Difference | None
+) -> None:
+    confusion.draw_tables(names, found, apart)
     confusion.draw_published()
     confusion_cases.draw_marks(model)
-
-
-def _answer(model: Model) -> None:
-    st.html(f'<p class="kop-verdict">Accuracy {words.unbroken(parts.accuracy(model))}</p>')
-    parts.split_badge(model.card["split"])
-    for caution in model.cautions:
-        st.warning(parts.escape(caution), icon=":material/warning:")
-
-
-def _settings() -> tuple[Rule, str]:
-    rule = confusion.choose_rule()
-    confusion.fill_cell(rule)
-    return rule, confusion.choose_shown()
-
-
-def _said(rule: Rule, answer: str) -> None:
-    moved = matrix_words.rule(rule) if rule.kind != MOST_LIKELY else ""
-    say(*filter(None, (moved, answer)))
 
 
 main()

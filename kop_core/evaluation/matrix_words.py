@@ -35,9 +35,12 @@ def answer(found: Matrix) -> str:
     """Return how many images are called as they are labelled, and the worst mistake."""
     asked = found.images - found.uncalled
     basis = words.measured_on(found.images, found.groups if found.by_radiograph else None)
-    said = f"{found.right:,} of {asked:,} images are called as they are labelled"
-    if found.uncalled:
-        said += f", and {_images(found.uncalled)} of {basis} called nothing"
+    said = f"{found.right:,} of {basis} are called as they are labelled"
+    if found.rule.kind == ABSTAIN:
+        said = (
+            f"{_number(found.uncalled)} called nothing, of {basis}. Of the other {asked:,}, "
+            f"{found.right:,} are called as they are labelled"
+        )
     ill = len(CLASSES) - 1
     missed, labelled = int(found.counts[ill, 0]), int(found.counts[ill].sum())
     if labelled:
@@ -49,8 +52,8 @@ def answer(found: Matrix) -> str:
     return f"{said}."
 
 
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count:,} images"
+def _number(count: int) -> str:
+    return "1 is" if count == 1 else f"{count:,} are"
 
 
 def cell(found: Matrix, true: int, column: int) -> str:
@@ -138,8 +141,7 @@ def told_apart(found: Difference, first: str, second: str) -> str:
         second: name of the other.
     """
     cells = [
-        f"{c.name} called {heading(name).lower() if name != NOT_CALLED else 'nothing'} "
-        f"({points(found.of_rows[i][j])} percentage points)"
+        f"{c.name} called {called(name)} by {points(found.of_rows[i][j])} percentage points"
         for i, c in enumerate(CLASSES)
         for j, name in enumerate(found.rule.columns)
         if apart(found.of_rows[i][j])

@@ -32,6 +32,9 @@ _QUIET_TO_LOUD = (
 _WORSE_TO_BETTER = (
     (0, "rgba(213,94,0,0.6)"), (0.5, "rgba(110,125,135,0.08)"), (1, "rgba(0,158,115,0.55)")
 )  # fmt: skip
+# Names in two lines, for figures that stand beside each other.
+_FOLDED = {"osteopenia": "Osteo-<br>penia", "osteoporosis": "Osteo-<br>porosis"}
+COMPACT = 400
 _CHOSEN = "#2E8FAE"  # is seen on light and on dark
 
 
@@ -69,8 +72,9 @@ def confusion(
     figure = _cells(
         found.rule.columns, text, fill, lambda i, j: matrix_words.cell(found, i, j),
         _QUIET_TO_LOUD, height,
-        [f"{c.label}<br>{int(n):,}" for c, n in zip(CLASSES, found.counts.sum(axis=1))],
-        [f"{matrix_words.heading(name)}<br>{int(n):,}"
+        [f"{_name(c.name, height)}<br>{int(n):,}"
+         for c, n in zip(CLASSES, found.counts.sum(axis=1))],
+        [f"{_name(name, height)}<br>{int(n):,}"
          for name, n in zip(found.rule.columns, found.counts.sum(axis=0))],
     )  # fmt: skip
     _outline(figure, (_ILL, _WELL), by_name("osteoporosis").colour, 2.5)  # never by colour alone
@@ -120,14 +124,16 @@ def difference(
 
     figure = _cells(
         found.rule.columns, text, fill, sentence, _WORSE_TO_BETTER, height,
-        [c.label for c in CLASSES], [matrix_words.heading(n) for n in found.rule.columns],
+        # As many lines as in the matrices that it stands beside.
+        [_name(c.name, height) for c in CLASSES],
+        [f"{_name(n, height)}<br>\u00a0" for n in found.rule.columns],
     )  # fmt: skip
     if chosen is not None:
         _outline(figure, chosen, _CHOSEN, 4)
     return figure
 
 
-def published(found: Figure9, height: int = 400) -> go.Figure:
+def published(found: Figure9, height: int = COMPACT) -> go.Figure:
     """Return the paper's matrix: numbers where Table 2 determines them, else ranges."""
     rows = found.fixed.true
 
@@ -157,6 +163,11 @@ def published(found: Figure9, height: int = 400) -> go.Figure:
     )  # fmt: skip
 
 
+def _name(name: str, height: int) -> str:
+    folded = _FOLDED.get(name) if height < COMPACT else None
+    return folded or matrix_words.heading(name)
+
+
 _Cell = Callable[[int, int], str]
 
 
@@ -180,7 +191,7 @@ def _cells(
             y=list(down),
             text=[[text(i, j) for j in across] for i in down],
             texttemplate="%{text}",
-            textfont_size=15 if height > 400 else 13,
+            textfont_size=15 if height > COMPACT else 12 if len(columns) > _SIZE else 13,
             hoverinfo="skip",
             colorscale=[list(stop) for stop in colours],
             zmin=-1,
@@ -218,11 +229,11 @@ def _cells(
     for update in (figure.update_xaxes, figure.update_yaxes):
         update(
             showgrid=False, zeroline=False, fixedrange=True, automargin=True, title_font_size=13,
-            ticks="",
+            ticks="", tickangle=0,
         )  # fmt: skip
     figure.update_layout(
         height=height,
-        margin={"l": 8, "r": 8, "t": 58, "b": 8},
+        margin={"l": 4, "r": 4, "t": 58, "b": 4},
         paper_bgcolor=CLEAR,
         plot_bgcolor=CLEAR,
         hovermode="closest",
