@@ -49,6 +49,8 @@ STYLE = """
 .kop-case dt {font-weight: 400;}
 .kop-case dd {margin: 0 !important;}
 .kop-case .kop-bar {height: .5rem; border-radius: 2px; min-width: 1px;}
+.kop-scale {display: flex; gap: .5rem; align-items: center; font-size: .85rem;}
+.kop-scale i {width: 7rem; height: .6rem; border-radius: 2px;}
 .kop-case summary {cursor: pointer;}
 .kop-case p, .kop-case dt, .kop-case dd, .kop-case details {font-size: .85rem !important;}
 .kop-case p {margin: .15rem 0 !important;}
@@ -292,7 +294,7 @@ def _page(
     for begin in range(0, len(here), columns):
         for place, case in zip(st.columns(columns), here[begin : begin + columns]):
             with place, st.container(border=True):
-                _case(model, case, pictures.get(case.file), laid.get(case.file), related, by)
+                _case(case, pictures.get(case.file), laid, related, by)
                 _actions(model, case, images, kept.of(case.file))
     if pages > 1:
         _turn(page, pages)
@@ -341,10 +343,9 @@ def _data_uri(png: bytes) -> str:
 
 
 def _case(
-    model: Model,
     case: CellCase,
     picture: str | Exception | None,
-    laid: str | None,
+    laid: dict[str, str | None],
     related: dict[str, Kin],
     by: str,
 ) -> None:
@@ -353,8 +354,8 @@ def _case(
     shown = ""
     if isinstance(picture, str):
         shown = f'<img src="{picture}" alt="Radiograph {name}">'
-        if laid:
-            shown += f'<img src="{laid}" alt="What the network looked at in {name}">'
+        if laid.get(case.file):
+            shown += f'<img src="{laid[case.file]}" alt="What the network looked at in {name}">'
         shown = f'<div class="kop-pair">{shown}</div>'
     elif picture is not None:
         shown = f'<div class="kop-none">{html.escape(str(picture))}</div>'
@@ -365,6 +366,8 @@ def _case(
         f"<p>Labelled <b>{case.true}</b>, called <b>{matrix_words.called(case.called)}</b>, "
         f"{score}.</p>{_bars(case)}"
     )
+    if case.file in laid and laid[case.file] is None:
+        said += f"<p>By Grad-CAM nothing in the picture speaks for {_explained(case)}.</p>"
     if by != BY_CONFIDENCE:
         said += f"<p>Loss {case.loss:.2f}</p>"
     st.html(
@@ -541,11 +544,16 @@ def _maps(model: Model, images: SourceImages, here: Sequence[CellCase]) -> dict[
             _starting(future)
         else:
             _make_maps(future, images, missing, keys, known)
+    stops = ", ".join(colour for _, colour in overlay.colour_stops())
+    st.html(
+        '<div class="kop-scale">Influence: none <i style="background: linear-gradient(to right, '
+        f'{stops})"></i> most</div>'
+    )
     st.caption(
         "Right: Grad-CAM, what the network looked at for the class that it called, not the outline "
-        "of a lesion. Bright is much influence; where nothing speaks for the class there is no map."
+        "of a lesion. Each map runs to its own strongest place."
     )
-    return {file: known[key] for file, key in keys.items() if known.get(key)}
+    return {file: known[key] for file, key in keys.items() if key in known}
 
 
 def _explained(case: CellCase) -> str:

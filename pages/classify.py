@@ -102,11 +102,11 @@ def _of_test_part(by_id: dict[str, Model]) -> list[_TestFile]:
     true = CLASSES[predictions.true[predictions.files.index(file)]].name
     st.caption(
         parts.escape(
-            f"{file}, of the test part of {model.title}, labelled {true}. It may have copies in "
-            "training: what is said of it is no more than what its report says."
+            f"{file}, of the test part of {model.title}, labelled {true}. How far to trust what a "
+            "model says of such pictures is in its report."
         )
     )
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         st.page_link(
             "pages/confusion.py", label="Back to its matrix", icon=":material/grid_on:",
             query_params={"model": model.id},

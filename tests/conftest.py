@@ -32,6 +32,7 @@ def cache(tmp_path_factory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KOP_CACHE", str(folder))  # what tests start has it too
+        patch.setenv("KOP_MARKS", str(tmp_path_factory.mktemp("marks")))
         yield folder
 
 
