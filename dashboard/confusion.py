@@ -68,11 +68,12 @@ def predictions_of(model: Model) -> tuple[str, Predictions]:
             f"The predictions of {model.title} cannot be read ({error.strerror}). "
             f"{model_store.RESTORE}"
         ) from error
-    return checksum, _predictions(checksum, str(model.folder), model)
+    on_card = model.card["checksums"][PREDICTIONS]
+    return checksum, _predictions(checksum, on_card, str(model.folder), model)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _predictions(checksum: str, folder: str, _model: Model) -> Predictions:
+def _predictions(checksum: str, on_card: str, folder: str, _model: Model) -> Predictions:
     return comparison.read_predictions(_model)
 
 
@@ -269,7 +270,8 @@ def draw_two(
     shown: str,
 ) -> Difference | None:
     """Draw two matrices and, where both saw the same images, their difference; return that."""
-    comparable, why = _comparable(*checksums, *models)
+    prints = tuple(str(m.card["data"].get("fingerprint")) for m in models)
+    comparable, why = _comparable(checksums, prints, *models)
     rule, chosen = found[0].rule, _outlined(found[0].rule)
     names = parts.model_names(models)
     apart = _difference(*checksums, rule, *tables) if comparable else None
@@ -314,7 +316,9 @@ def cautions(model: Model) -> None:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _comparable(first: str, second: str, _a: Model, _b: Model) -> tuple[bool, str]:
+def _comparable(
+    checksums: tuple[str, str], fingerprints: tuple[str, str], _a: Model, _b: Model
+) -> tuple[bool, str]:
     return comparison.same_test_part(_a, _b)
 
 

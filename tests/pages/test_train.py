@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 import kop_core.datasets.audit
 from dashboard import training_setup_time
+from kop_core import marks
 from kop_core.training import locks, runs
 from kop_core.training.run_folder import RunFolder, write_json
 from kop_core.training.run_state import write_state
@@ -386,3 +387,19 @@ def test_a_model_that_was_altered_is_named_beside_a_run_and_hides_nothing(
     assert not at.exception
     assert "figures on the card of the model altered are not those of its" in words(at)
     assert [s.value for s in at.subheader][-2:] == ["Publish", "Export"]
+
+
+def test_what_a_reader_marked_can_be_left_out(folder, started, tmp_path, monkeypatch):
+    monkeypatch.setenv("KOP_MARKS", str(tmp_path / "marks"))
+    at = looked_at(folder)
+    assert "Leave out what a reader marked" not in [g.label for g in at.get("button_group")]
+    fingerprint = at.session_state["setup_job"].data.fingerprint
+    marks.put(fingerprint, marks.Mark("Normal/Normal 1.png", "healthy", "mislabelled"))
+    at.run()
+    (group,) = [g for g in at.get("button_group") if g.label == "Leave out what a reader marked"]
+    assert group.options == ["Mislabelled (1 file)"]
+    at.session_state["setup_leave_out"] = ["mislabelled"]
+    at.run()
+    assert not at.exception and "Left out" in words(at)
+    button(at, "Start training").click().run()
+    assert started[0].config.leave_out == {"Normal/Normal 1.png": "mislabelled"}
