@@ -29,6 +29,7 @@ from kop_core.evaluation.matrix import (
     confusion_matrix,
     difference,
     rule_from,
+    to_csv,
 )
 from kop_core.evaluation.operating import LOW_BONE_MASS, OSTEOPOROSIS
 from kop_core.figures import matrix as figures
@@ -338,7 +339,7 @@ def draw_tables(
 ) -> None:
     """Draw the matrices as tables with intervals, folded away."""
     with st.expander("As a table, with intervals", icon=":material/table:"):
-        for name, one in zip(names, found):
+        for place, (name, one) in enumerate(zip(names, found)):
             basis = words.measured_on(one.images, one.groups if one.by_radiograph else None)
             st.markdown(f"**{parts.escape(name)}**")
             table(matrix_words.table(one), f"Confusion matrix of {name}")
@@ -347,10 +348,19 @@ def draw_tables(
                 f"each with its 95 % interval, from a bootstrap over "
                 f"{'radiographs' if one.by_radiograph else 'files'}. All on {basis}."
             )
+            _table_download(one, f"matrix_{place + 1}")
         if apart is not None:
             st.markdown("**The first less the second**")
             table(matrix_words.difference_table(apart), "Difference of the two matrices")
             say(matrix_words.told_apart(apart, *names))
+            _table_download(apart, "matrix_difference")
+
+
+def _table_download(found: Matrix | Difference, name: str) -> None:
+    st.download_button(
+        "This table (CSV)", to_csv(found).encode("utf-8-sig"), f"kop_{name}.csv", "text/csv",
+        icon=":material/download:", on_click="ignore", key=f"csv_{name}",
+    )  # fmt: skip
 
 
 def draw_published() -> None:

@@ -39,8 +39,7 @@ def main() -> None:
             parts.no_models()
         return
     with upload:
-        files = _upload()
-        files += _of_test_part({m.id: m for m in models})
+        files = [*_upload(), *_of_test_part({m.id: m for m in models})]
     _forget({file.file_id for file in files})
     if not files:
         _empty()

@@ -53,6 +53,12 @@ def main() -> None:
     _answer(model, report)
     _how_good(report)
     where_it_fails(report, "confusion")
+    st.page_link(
+        "pages/confusion.py",
+        label="See the X-rays in each cell",
+        icon=":material/grid_on:",
+        query_params={"model": model.id},
+    )
     _curves(report)
     _calibration(model, report)
     _operating(model, checksum)

@@ -8,6 +8,8 @@ radiographs as all others (see :mod:`kop_core.evaluation.intervals`).
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -253,6 +255,29 @@ def _shares(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             counts / counts.sum(axis=2, keepdims=True),
             counts / counts.sum(axis=1, keepdims=True),
         )
+
+
+_CSV_COLUMNS = (
+    "labelled", "called", "images",
+    "share_of_row", "share_of_row_low", "share_of_row_high",
+    "share_of_column", "share_of_column_low", "share_of_column_high",
+)  # fmt: skip
+
+
+def to_csv(found: Matrix | Difference) -> str:
+    """Return a matrix, or a difference of two, as a CSV table: a row a cell, shares as numbers."""
+    stream = io.StringIO(newline="")
+    rows = csv.writer(stream)
+    rows.writerow(_CSV_COLUMNS)
+    for i, true in enumerate(CLASS_NAMES):
+        for j, name in enumerate(found.rule.columns):
+            figures = [
+                "" if value is None else f"{value:.6f}"
+                for share in (found.of_rows[i][j], found.of_columns[i][j])
+                for value in (share.value, share.low, share.high)
+            ]
+            rows.writerow([true, name, int(found.counts[i, j]), *figures])
+    return stream.getvalue()
 
 
 def rule_from(kind: str | None, level: str | None, condition: str | None = None) -> Rule:

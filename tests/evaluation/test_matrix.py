@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import numpy as np
 import pytest
 
@@ -18,6 +21,7 @@ from kop_core.evaluation.matrix import (
     confusion_matrix,
     difference,
     rule_from,
+    to_csv,
 )
 from tests.evaluation.simulated import skilled, table
 
@@ -67,6 +71,16 @@ def test_an_uncalled_image_is_counted_apart():
     said = matrix_words.answer(found)
     assert said.startswith("2 are called nothing, of 5 images of 5 radiographs. Of the other 3, 2 ")
     assert "1 is called nothing: 50 %" in matrix_words.cell(found, 2, 3)
+
+
+def test_the_table_of_a_matrix_has_a_row_a_cell():
+    found = confusion_matrix(FIVE, Rule(ABSTAIN, 0.5), draws=50)
+    rows = list(csv.DictReader(io.StringIO(to_csv(found))))
+    assert len(rows) == 12 and sum(int(r["images"]) for r in rows) == 5
+    missed = next(r for r in rows if (r["labelled"], r["called"]) == ("osteoporosis", "uncalled"))
+    assert missed["share_of_row"] == missed["share_of_column"] == "0.500000"
+    empty = next(r for r in rows if (r["labelled"], r["called"]) == ("healthy", "osteopenia"))
+    assert empty["share_of_column"] == "" and empty["share_of_row"] == "0.000000"
 
 
 def test_copies_of_a_radiograph_make_no_interval_narrower():
