@@ -378,9 +378,9 @@ def draw_published() -> None:
         with right:
             parts.split_badge(published.SPLIT)
             say(
-                f"The paper tested on {published.TEST_IMAGES} images and prints precision and "
-                "recall of each class (Table 2), not this matrix. Exactly one set of sums of rows "
-                "and columns and of the diagonal gives the printed figures: of "
+                f"The paper tested on {published.TEST_IMAGES} images. Its Figure 9 is a picture; "
+                "what is here follows from the precision and recall that its Table 2 prints. "
+                "Exactly one set of sums of rows and columns and of the diagonal gives them: of "
                 f"{found.fixed.images}, {sum(found.fixed.correct)} are right "
                 f"({wording.percent(found.fixed.accuracy)}). One number stays free, so "
                 f"{found.possible} matrices fit; cells that differ between them are given as "

@@ -154,7 +154,7 @@ def told_apart(found: Difference, first: str, second: str) -> str:
     return (
         f"{first} less {second}, share of the row: {'; '.join(cells)}. The other cells cannot be "
         f"told apart. {len(CLASSES) * len(found.rule.columns)} cells were looked at without a "
-        "correction for so many: one of twenty such intervals leaves out 0 by chance alone."
+        "correction for so many: one of twenty such intervals leaves out 0 where nothing differs."
     )
 
 

@@ -57,10 +57,12 @@ def confusion(
     def text(i: int, j: int) -> str:
         count = f"{int(found.counts[i, j]):,}"
         share = (found.of_columns if shown == COLUMNS else found.of_rows)[i][j]
-        missed = "<br><i>missed</i>" if (i, j) == (_ILL, _WELL) and found.counts[i, j] else ""
+        missed = (i, j) == (_ILL, _WELL) and found.counts[i, j]
         if shown == COUNTS:
-            return f"<b>{count}</b><br>{_percent(share)}{missed}"
-        return f"<b>{_percent(share)}</b><br>{_interval(share)}<br>{count} img.{missed}"
+            said = "<br><i>missed</i>" if missed else ""
+            return f"<b>{count}</b><br>{_percent(share)}{said}"
+        what = "<i>missed</i>" if missed else "img."
+        return f"<b>{_percent(share)}</b><br>{_interval(share)}<br>{count} {what}"
 
     def fill(i: int, j: int) -> float:
         share = found.of_rows[i][j].value
