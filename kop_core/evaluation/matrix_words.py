@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from kop_core import wording
 from kop_core.classes import CLASSES, by_name
 from kop_core.evaluation import words
 from kop_core.evaluation.intervals import Estimate
@@ -180,8 +179,3 @@ def span(low: int, high: int) -> str:
 def called(name: str) -> str:
     """Return how an image was called, for a sentence."""
     return "nothing" if name == NOT_CALLED else name
-
-
-def scores(found: tuple[float, ...]) -> str:
-    """Return the scores of the classes in words."""
-    return ", ".join(f"{c.name} {wording.percent(s)}" for c, s in zip(CLASSES, found))
