@@ -15,6 +15,7 @@ from kop_core import wording
 from kop_core.commands import (
     audit,
     classify,
+    compare,
     delete,
     estimate,
     evaluate,
@@ -35,7 +36,7 @@ from kop_core.errors import KopError
 COMMANDS = (
     *(networks, models, classify, audit, split, estimate, train),
     *(runs, stop, resume, delete, publish, export),
-    *(reproduce, pretrain, evaluate),
+    *(reproduce, pretrain, evaluate, compare),
 )
 
 

@@ -330,9 +330,7 @@ def compare(
     Raises:
         DataSetError: if there is no such metric.
     """
-    unknown = [name for name in figures if name not in METRICS]
-    if unknown:
-        raise DataSetError(f"There is no figure {unknown[0]!r}. Known: {', '.join(METRICS)}.")
+    check(figures)
     entries, why = list(entries), ""
     if with_ensemble:
         why = _why_no_ensemble(entries)
@@ -341,6 +339,17 @@ def compare(
     parts = _parts(entries)
     pairs = _pairs(entries, parts, tuple(figures), differ)
     return Compared(tuple(entries), parts, tuple(pairs), tuple(figures), tuple(failed), why)
+
+
+def check(figures: Sequence[str]) -> None:
+    """See that there are such figures.
+
+    Raises:
+        DataSetError: naming the first that there is not.
+    """
+    for name in figures:
+        if name not in METRICS:
+            raise DataSetError(f"There is no figure {name!r}. Known: {', '.join(METRICS)}.")
 
 
 def _why_not(a: Entry, b: Entry) -> str:
@@ -507,7 +516,7 @@ def disagreements(first: Predictions, second: Predictions) -> tuple[Disagreement
 
 
 def find(name: str, models: Path | None = None, runs: Path | None = None) -> Model:
-    """Return the model that a person means: by its id, by the id of a run, or by its folder.
+    """Return the model that a person means: by id, by the id of a run, or by folder.
 
     Args:
         name: an id in the model folder, a run's id, or a folder of either.

@@ -1,0 +1,356 @@
+"""Models side by side, in sentences and tables of words: the same on the page, in the file that
+is sent to a colleague and in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kop_core import wording
+from kop_core.evaluation import published, words
+from kop_core.evaluation.compared import Compared, Disagreement, Entry, Pair, published_split
+from kop_core.evaluation.comparison import Difference
+from kop_core.evaluation.intervals import Estimate
+from kop_core.evaluation.significance import McNemar
+
+LEVEL = 0.05
+NOT_SAID = "not given"
+_NAMES = {
+    "precision": "precision", "recall": "sensitivity", "f1": "F1", "specificity": "specificity",
+    "roc_auc": "ROC AUC", "average_precision": "average precision",
+}  # fmt: skip
+_OVERALL = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "quadratic_weighted_kappa": "Quadratic-weighted kappa",
+    "brier_score": "Brier score",
+    "expected_calibration_error": "Expected calibration error",
+}
+_NO_SHARES = ("quadratic_weighted_kappa", "brier_score")
+_LESS_IS_BETTER = ("brier_score", "expected_calibration_error")
+
+
+def title(figure: str) -> str:
+    """Return what a figure is called: ``macro_f1`` is the macro F1."""
+    if figure in _OVERALL:
+        return _OVERALL[figure]
+    for before, said in (("macro_", "Macro "), ("weighted_", "Weighted ")):
+        if figure.startswith(before):
+            return said + _NAMES[figure.removeprefix(before)]
+    name, _, of = figure.rpartition("_")
+    called = _NAMES[name]
+    return f"{called[:1].upper()}{called[1:]}, {of}"
+
+
+def is_share(figure: str) -> bool:
+    """Return whether a figure is written in per cent."""
+    areas = ("roc_auc", "average_precision")
+    return figure not in _NO_SHARES and not any(area in figure for area in areas)
+
+
+def value(figure: str, found: Estimate) -> str:
+    """Return a figure with its interval."""
+    return (words.share if is_share(figure) else words.number)(found)
+
+
+def difference(figure: str, found: Difference) -> str:
+    """Return a difference with its interval: ``+3 (−1 to +7) points``, ``−0.02 (−0.05 to 0.01)``.
+
+    Shares differ by percentage points.
+    """
+    if found.value is None:
+        return words.NOT_DEFINED
+    values = (found.value, found.low, found.high)
+    if is_share(figure):
+        said, low, high = (_signed(100 * v, 1) for v in values)
+        return f"{said} ({low} to {high}) points"
+    said, low, high = (_signed(v, 3) for v in values)
+    return f"{said} ({low} to {high})"
+
+
+def _signed(number: float, decimals: int) -> str:
+    written = f"{number:+.{decimals}f}"
+    return written.replace("-", "−") if float(written) else f"{0:.{decimals}f}"
+
+
+def p_value(p: float | None) -> str:
+    """Return a p-value as the field writes it, never as nothing."""
+    if p is None:
+        return words.NOT_DEFINED
+    if p < 0.001:
+        return "under 0.001"
+    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def basis(compared: Compared, place: int) -> str:
+    """Return what a row was tested on."""
+    entry = compared.entries[place]
+    said = words.basis(entry.evaluation)
+    return said if len(set(compared.parts)) == 1 else f"{said}, test part {compared.parts[place]}"
+
+
+def figures_table(compared: Compared) -> list[dict[str, str]]:
+    """Return every model's figures with intervals, its split and what it was tested on."""
+    return [
+        {
+            "Model": entry.label,
+            "Id": entry.key,
+            **{title(n): value(n, entry.evaluation.metrics[n]) for n in compared.figures},
+            "Split": wording.split_badge(entry.split)[0],
+            "Tested on": basis(compared, place),
+        }
+        for place, entry in enumerate(compared.entries)
+    ]
+
+
+def answer(compared: Compared) -> list[str]:
+    """Return what the comparison comes to in the first of its figures, in a few sentences."""
+    if len(compared.entries) < 2:
+        return [compared.reason]
+    if not compared.tested:
+        return ["None of these models was tested on the same images as another, so none is tested "
+                "against another."]  # fmt: skip
+    figure = compared.figures[0]
+    apart = [p for p in compared.tested if _significant(p.holm[figure])]
+    if len(compared.tested) == 1:
+        return [said_of_pair(compared, compared.tested[0], figure), *_more(compared)]
+    name = _in_sentence(figure)
+    if not apart:
+        said = [
+            f"No two of these models can be told apart in {name}: none of "
+            f"{len(compared.tested)} pairs differs after Holm's correction."
+        ]
+        return [*said, *_more(compared)]
+    said = [
+        f"{len(apart)} of {len(compared.tested)} pairs "
+        f"{'differs' if len(apart) == 1 else 'differ'} in {name} after Holm's correction."
+    ]
+    return [*said, *(said_of_pair(compared, pair, figure) for pair in apart[:3]), *_more(compared)]
+
+
+def warnings(compared: Compared) -> list[str]:
+    """Return what must be known before two of these models are held against each other."""
+    said, tested = [], {key for pair in compared.tested for key in (pair.first, pair.second)}
+    entries = [e for e in compared.entries if e.key in tested and not e.members]
+    leaky = [e for e in entries if wording.split_badge(e.split)[1]]
+    if leaky and len(leaky) < len(entries):
+        others = [e for e in entries if e not in leaky]
+        said.append(
+            f"{_listed(leaky)}: {wording.split_badge(leaky[0].split)[0]}. {_listed(others)}: "
+            f"{wording.split_badge(others[0].split)[0]}. A model that has seen copies of its test "
+            "images recognises them, so a difference between these says nothing of which is better "
+            "for a new patient."
+        )
+    faults: dict[str, list[Entry]] = {}
+    for entry in compared.entries:
+        for caution in () if entry.members else entry.cautions:
+            faults.setdefault(caution, []).append(entry)
+    return [*said, *(f"{_listed(of)}: {caution}" for caution, of in faults.items())]
+
+
+def _listed(entries: Sequence[Entry]) -> str:
+    return ", ".join(entry.key for entry in entries)
+
+
+def _more(compared: Compared) -> list[str]:
+    untested = len(compared.pairs) - len(compared.tested)
+    if not untested:
+        return []
+    return [
+        f"{untested} {'pair was' if untested == 1 else 'pairs were'} not tested: the models saw "
+        "other test images."
+    ]
+
+
+def _significant(p: float | None) -> bool:
+    return p is not None and p <= LEVEL
+
+
+def _in_sentence(figure: str) -> str:
+    said = title(figure)
+    return said if said[:2].isupper() else said[0].lower() + said[1:]
+
+
+def said_of_pair(compared: Compared, pair: Pair, figure: str) -> str:
+    """Return whether two models differ in a figure, in one sentence."""
+    first, second = (compared.entry(key).label for key in (pair.first, pair.second))
+    found, name = pair.differences[figure], _in_sentence(figure)
+    if found.value is None:
+        return f"How {first} and {second} differ in {name} is not defined on this test part."
+    corrected = " after Holm's correction" if len(compared.tested) > 1 else ""
+    p = f"p {_equals(pair.holm[figure])}{corrected}"
+    if not _significant(pair.holm[figure]):
+        return (
+            f"{first} and {second} cannot be told apart in {name} by this test part: the "
+            f"difference is {difference(figure, found)}, {p}."
+        )
+    word = "higher" if found.value > 0 else "lower"
+    said = f"{first} has a {word} {name} than {second}, by {difference(figure, found)}, {p}."
+    return f"{said} Less is better." if figure in _LESS_IS_BETTER else said
+
+
+def _equals(p: float | None) -> str:
+    said = p_value(p)
+    return said if said.startswith("under") else f"= {said}"
+
+
+def pairs_table(compared: Compared, figure: str) -> list[dict[str, str]]:
+    """Return by how much every two models on one test part differ in a figure."""
+    return [
+        {
+            "First less second": f"{pair.first} − {pair.second}",
+            f"{title(figure)} (95 % CI)": difference(figure, pair.differences[figure]),
+            "p": p_value(pair.differences[figure].p),
+            "p, Holm": p_value(pair.holm[figure]),
+        }
+        for pair in compared.tested
+    ]
+
+
+def mcnemar_table(compared: Compared) -> list[dict[str, str]]:
+    """Return McNemar's test of every two models on one test part."""
+    return [
+        {
+            "First, second": f"{pair.first}, {pair.second}",
+            "Radiographs for first : second": votes(pair.mcnemar),
+            "p, exact": p_value(pair.mcnemar.p),
+            "p, Holm": p_value(pair.mcnemar_holm),
+        }
+        for pair in compared.tested
+    ]
+
+
+def votes(found: McNemar) -> str:
+    """Return for which of two models the radiographs speak: ``12 : 5, 121 for neither``."""
+    return f"{found.first:,} : {found.second:,}, {found.ties:,} for neither"
+
+
+def untested_table(compared: Compared) -> list[dict[str, str]]:
+    """Return the pairs that are not tested, each with the reason."""
+    return [
+        {
+            "Models": f"{pair.first}, {pair.second}",
+            "Why they are not tested": pair.reason,
+        }
+        for pair in compared.pairs
+        if not pair.comparable
+    ]
+
+
+def how_tested(compared: Compared) -> str:
+    """Return how differences, intervals and p-values were had, for under the table."""
+    number = len(compared.tested)
+    holm = (
+        f" Holm's correction is for {number} pairs, for each figure by itself: choose the figure "
+        "before you look."
+        if number > 1
+        else ""
+    )
+    return (
+        "Intervals: bootstrap over radiographs, the same draws for both models. p: the two models "
+        "are exchanged at random, radiograph by radiograph, with all copies; p is how often the "
+        "difference is then as large. McNemar's exact test: a radiograph speaks for the model that "
+        f"classified more of its files as labelled.{holm} Where interval and p disagree, go by p."
+    )
+
+
+def size_table(entries: Sequence[Entry]) -> list[dict[str, str]]:
+    """Return how large and how fast models are; not measured is said and not guessed."""
+    return [
+        {
+            "Model": entry.label,
+            "Parameters": f"{entry.parameters:,}" if entry.parameters else NOT_SAID,
+            "File": f"{entry.bytes / 1e6:.1f} MB" if entry.bytes else NOT_SAID,
+            "Milliseconds an image": "not measured"
+            if entry.speed is None
+            else f"{entry.speed.milliseconds:.1f} ({entry.speed.low:.1f}–{entry.speed.high:.1f})",
+        }
+        for entry in entries
+    ]
+
+
+def speed_note(entries: Sequence[Entry]) -> str:
+    """Return how speed was measured, ``""`` if it was not."""
+    speeds = [entry.speed for entry in entries if entry.speed]
+    if not speeds:
+        return ""
+    return (
+        f"Milliseconds: median of {speeds[0].repeats} images, one at a time, from a radiograph "
+        "that was read to its scores; in brackets what eight of ten images lie between. Measured "
+        f"on {speeds[0].machine}, with whatever else it did."
+    )
+
+
+def ensemble_note(compared: Compared) -> list[str]:
+    """Return what the ensemble is, or why there is none."""
+    if compared.no_ensemble:
+        return [compared.no_ensemble]
+    found = next((e for e in compared.entries if e.members), None)
+    if found is None:
+        return []
+    said = "The ensemble is the mean of the probabilities of its members, image by image"
+    served = [k for k in found.members if compared.entry(k).model.temperature is not None]
+    if not served:
+        return [f"{said}. Nothing was trained or chosen for it."]
+    return [
+        f"{said}, each as it is served: {', '.join(served)} with the temperature on its card, "
+        "which was fitted on half of this test part."
+    ]
+
+
+def published_table() -> list[dict[str, str]]:
+    """Return what the literature reports (Table 3 of the paper), with its data and split."""
+    return [
+        {
+            "Study": row.study,
+            "Network": row.network,
+            "Accuracy, as printed": f"{100 * row.accuracy:g} %",
+            "Images": f"{row.images:,}" if row.images else NOT_SAID,
+            "Split": published_split(row),
+            "Interval": NOT_SAID,
+        }
+        for row in published.TABLE_3
+    ]
+
+
+PUBLISHED_NOTE = (
+    "As printed in Table 3 of Ali, Ibrahim and Altamer (2025). Each study had its own images, and "
+    "whether copies of a test image were in training is not said. These figures cannot be held "
+    "against those measured here, so they are not sorted among them."
+)
+
+
+def disagreement_table(
+    found: Sequence[Disagreement], first: str, second: str
+) -> list[dict[str, str]]:
+    """Return the images on which two models disagree.
+
+    Args:
+        found: as :func:`kop_core.evaluation.compared.disagreements` gives them.
+        first: what the first model is called.
+        second: what the second is called.
+    """
+    return [
+        {
+            "File": one.file,
+            "Radiograph": one.radiograph or "unknown",
+            "Labelled": one.true,
+            f"{first} called": f"{one.first} ({wording.percent(one.first_score)})",
+            f"{second} called": f"{one.second} ({wording.percent(one.second_score)})",
+            "Copies alike": f"{one.copies:,}",
+        }
+        for one in found
+    ]
+
+
+def disagreement_note(found: Sequence[Disagreement], first: str, second: str) -> str:
+    """Return who is right where two models disagree, in a sentence."""
+    if not found:
+        return f"{first} and {second} call every test image by the same name."
+    mine = sum(one.first == one.true for one in found)
+    theirs = sum(one.second == one.true for one in found)
+    neither = len(found) - mine - theirs
+    return (
+        f"They disagree on {len(found):,} {'radiograph' if len(found) == 1 else 'radiographs'}, "
+        f"copies not counted: {mine:,} where {first} calls what it is labelled, {theirs:,} where "
+        f"{second} does, {neither:,} where neither does."
+    )
