@@ -28,6 +28,12 @@ page = st.navigation(
             icon=":material/analytics:",
         ),
         st.Page(
+            "pages/compare.py",
+            title="Compare",
+            url_path="compare",
+            icon=":material/compare_arrows:",
+        ),
+        st.Page(
             "pages/confusion.py",
             title="Confusion",
             url_path="confusion",

@@ -184,7 +184,7 @@ def said_of_pair(compared: Compared, pair: Pair, figure: str) -> str:
             f"difference is {difference(figure, found)}, {p}."
         )
     word = "higher" if found.value > 0 else "lower"
-    said = f"{first} has a {word} {name} than {second}, by {difference(figure, found)}, {p}."
+    said = f"{first} has a {word} {name} than {second}: {difference(figure, found)}, {p}."
     return f"{said} Less is better." if figure in _LESS_IS_BETTER else said
 
 
