@@ -111,8 +111,8 @@ def _place(model: Model) -> tuple[Path | None, dict[str, str]]:
         if not isinstance(data, dict) or not wanted or data.get("fingerprint") != wanted:
             continue
         known = known or result._digests(run.folder)
-        if run.data_folder is not None and run.data_folder.exists():
-            return run.data_folder, result._digests(run.folder) or known
+        if known and run.data_folder is not None and run.data_folder.exists():
+            return run.data_folder, known
     return None, known
 
 
@@ -165,13 +165,13 @@ def _scanned(folder: str, changed: int) -> tuple[str, dict[str, str]]:
 def _pictures(shown: Sequence[Disagreement], first: Entry, second: Entry) -> None:
     folder, digests = _place(first.model)
     if folder is None:
-        st.info(
-            "The pictures are not on this machine as far as its runs say, so the cases are listed "
-            "without them. Name their folder to see them.",
-            icon=":material/info:",
-        )
         folder, digests = _asked_for(first.model)
         if folder is None:
+            st.info(
+                "No run on this machine says where the pictures are, so the cases are listed "
+                "without them, in the table below. Name their folder to see them.",
+                icon=":material/info:",
+            )
             return
     many = st.session_state.setdefault("apart_shown", AT_ONCE)
     found, gone = [], []
@@ -199,11 +199,6 @@ def _pictures(shown: Sequence[Disagreement], first: Entry, second: Entry) -> Non
 
 
 Maps = dict[tuple[str, str], str | None]
-
-
-def _asked_models(first: Entry, second: Entry) -> list[Model]:
-    """Return the models that can be asked where they looked: an ensemble cannot."""
-    return [entry.model for entry in (first, second) if not entry.members]
 
 
 def _maps(first: Entry, second: Entry, found: Sequence[tuple[Disagreement, Path, str]]) -> Maps:
@@ -235,7 +230,8 @@ def _maps(first: Entry, second: Entry, found: Sequence[tuple[Disagreement, Path,
     if wanted and not missing:
         st.caption(
             "Grad-CAM: what each network looked at for the class that it called, not the outline "
-            "of a lesion. Bright is much influence."
+            "of a lesion. Bright is much influence. No map: nothing in the picture speaks for the "
+            "class."
         )
     return {name: known[value[0]] for name, value in wanted.items() if value[0] in known}
 
@@ -268,7 +264,7 @@ def _figure(one: Disagreement, picture: str, first: Entry, second: Entry, maps: 
         mark = by_name(called).colour
         said.append(
             f'<span class="kop-swatch" style="background: {mark}"></span>{key}: <b>{called}</b>, '
-            f"{wording.percent(score)}."
+            f"score {wording.percent(score)}."
         )
         if (side, one.file) in maps:
             laid = maps[side, one.file]
@@ -277,7 +273,7 @@ def _figure(one: Disagreement, picture: str, first: Entry, second: Entry, maps: 
                 if laid
                 else f'<img src="{picture}" alt="Radiograph {name}">'
             )
-            note = key if laid else f"{key}: nothing speaks for it"
+            note = key if laid else f"{key}: no map"
             pictures.append(f"<div>{seen}<span>{note}</span></div>")
     if one.copies:
         said.append(f"{one.copies} more of this radiograph alike.")

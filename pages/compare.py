@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import compared as kept
 from dashboard import disagreeing, parts
 from dashboard.evaluated import chart, say, table
-from kop_core import model_store, wording
+from kop_core import model_store
 from kop_core.classes import CLASSES, by_name
 from kop_core.errors import KopError
 from kop_core.evaluation import compared_words as words
@@ -20,6 +21,12 @@ from kop_core.model_store import Model
 
 AT_FIRST = 4
 MOST_FIGURES = 6
+# In pixels; together as wide as a window of 1024 allows.
+WIDTHS = {
+    "Model": 270, "Id": 115, "Accuracy (95 % CI)": 130, "Split": 110, "Copies in training": 150,
+    "Tested on": 135,
+}  # fmt: skip
+_ROW = 38
 STYLE = """
 <style>
 [data-testid="stTable"] th, [data-testid="stTable"] th * {color: inherit !important;}
@@ -31,14 +38,15 @@ def main() -> None:
     """Draw the page."""
     parts.begin("pages/compare.py")
     st.html(STYLE)
-    st.title("Compare models", anchor=False)
+    head, downloads = st.columns([1.4, 1], gap="medium", vertical_alignment="bottom")
+    head.title("Compare models", anchor=False)
     models, broken = model_store.list_models()
     parts.broken_models(broken)
     if not models and not broken:
         parts.no_models()
     chosen = _choose(models) if models else []
     if chosen:
-        _compare(chosen)
+        _compare(chosen, downloads)
     elif models:
         st.info(
             "Choose two or more rows above to see them side by side.", icon=":material/checklist:"
@@ -66,19 +74,18 @@ def _choose(models: list[Model]) -> list[Model]:
             icon=":material/warning:",
         )
     table_of_models = st.dataframe(
-        [_row(m) for m in models],
+        [words.model_row(m) for m in models],
         column_config={
-            "Model": st.column_config.TextColumn(width="large"),
-            "Split": st.column_config.TextColumn(width="large"),
+            name: st.column_config.TextColumn(width=width) for name, width in WIDTHS.items()
         },
         hide_index=True,
-        row_height=38,
-        height=min(38 * len(models) + 40, 330),
+        row_height=_ROW,
+        height=min(_ROW * len(models) + 40, 330),
         on_select="rerun",
         selection_mode="multi-row",
         selection_default={"selection": {"rows": [ids.index(i) for i in asked if i in ids]}},
         # Other models are another table: a row chosen in the last one means nothing here.
-        key=f"models_{hash(tuple(ids))}",
+        key=f"models_{','.join(ids)}",
         alt="The models, a row each: accuracy with its interval, split and test part",
     )
     rows = table_of_models["selection"]["rows"]
@@ -88,20 +95,8 @@ def _choose(models: list[Model]) -> list[Model]:
     return chosen
 
 
-def _row(model: Model) -> dict[str, str]:
-    evaluation = model.card["evaluation"]
-    return {
-        "Model": model.title,
-        "Id": model.id,
-        "Accuracy (95 % CI)": parts.figure(model.metrics["accuracy"]),
-        "Split": wording.split_badge(model.card["split"])[0],
-        "Tested on": f"{evaluation['images']:,} images of "
-        f"{model.card['data'].get('name') or 'unknown data'}",
-    }
-
-
-def _compare(models: list[Model]) -> None:
-    left, middle, right = st.columns([2.2, 1, 1.3], gap="medium", vertical_alignment="bottom")
+def _compare(models: list[Model], downloads: DeltaGenerator) -> None:
+    left, right = st.columns([2.6, 1], gap="medium", vertical_alignment="bottom")
     names = left.multiselect(
         "Figures",
         METRICS,
@@ -111,7 +106,7 @@ def _compare(models: list[Model]) -> None:
         key="figures",
         help="The first is the one that the answer below is about.",
     )
-    with_ensemble = middle.toggle(
+    with_ensemble = right.toggle(
         "With their ensemble",
         key="ensemble",
         bind="query-params",
@@ -128,7 +123,7 @@ def _compare(models: list[Model]) -> None:
         st.error(parts.escape(f"{name} is not compared. {reason}"), icon=":material/error:")
     if not found.entries:
         return
-    with right:
+    with downloads:
         _downloads(found)
     _answer(found)
     _how_good(found)
@@ -165,7 +160,8 @@ def _downloads(found: Compared) -> None:
 def _answer(found: Compared) -> None:
     first, *others = words.answer(found)
     st.html(f'<p class="kop-verdict">{_as_html(first)}</p>')
-    say(*others)
+    if others:
+        say(*others)
     for sentence in words.warnings(found):
         st.warning(parts.escape(sentence), icon=":material/warning:")
 

@@ -4,6 +4,7 @@ is sent to a colleague and in the terminal."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from kop_core import wording
 from kop_core.evaluation import published, words
@@ -11,6 +12,9 @@ from kop_core.evaluation.compared import Compared, Disagreement, Entry, Pair, pu
 from kop_core.evaluation.comparison import Difference
 from kop_core.evaluation.intervals import Estimate
 from kop_core.evaluation.significance import McNemar
+
+if TYPE_CHECKING:
+    from kop_core.model_store import Model
 
 LEVEL = 0.05
 NOT_SAID = "not given"
@@ -79,6 +83,34 @@ def p_value(p: float | None) -> str:
     if p < 0.001:
         return "under 0.001"
     return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def model_row(model: Model) -> dict[str, str]:
+    """Return a model as a row of the table to choose from, by its card alone.
+
+    What a badge says of its split is two short columns here.
+    """
+    evaluation, split = model.card["evaluation"], model.card["split"]
+    protocol = str(split.get("protocol", "unknown")).removeprefix("by_")
+    known = protocol in ("radiograph", "patient")
+    accuracy = Estimate(**{k: model.metrics["accuracy"][k] for k in ("value", "low", "high")})
+    return {
+        "Model": model.title,
+        "Id": model.id,
+        "Accuracy (95 % CI)": words.share(accuracy),
+        "Split": f"by {protocol}" if known else protocol,
+        "Copies in training": _copies(split),
+        "Tested on": f"{evaluation['images']:,} of {model.card['data'].get('name') or 'unknown'}",
+    }
+
+
+def _copies(split: dict[str, Any]) -> str:
+    share, kind = split.get("same_radiograph_share"), ""
+    if share is None:
+        share, kind = split.get("identical_share"), " identical"
+    if share is None:
+        return "not known"
+    return f"{wording.percent(share)} of test images{kind}" if share else "none"
 
 
 def basis(compared: Compared, place: int) -> str:
@@ -350,7 +382,7 @@ def disagreement_note(found: Sequence[Disagreement], first: str, second: str) ->
     theirs = sum(one.second == one.true for one in found)
     neither = len(found) - mine - theirs
     return (
-        f"They disagree on {len(found):,} {'radiograph' if len(found) == 1 else 'radiographs'}, "
+        f"They disagree on {len(found):,} {'case' if len(found) == 1 else 'cases'}, "
         f"copies not counted: {mine:,} where {first} calls what it is labelled, {theirs:,} where "
         f"{second} does, {neither:,} where neither does."
     )

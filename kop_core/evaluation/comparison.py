@@ -261,7 +261,7 @@ def _exchanged(
 ) -> dict[str, float]:
     """Return the p-value of every difference by exchanging radiographs between two models."""
     groups = int(group.max()) + 1
-    measure = _of_either(a, b, group)
+    measure = _of_either(a, b, group, metrics)
 
     def differences_of(mine: np.ndarray) -> np.ndarray:
         one, other = (_all(measure, np.hstack(w)) for w in ((mine, 1 - mine), (1 - mine, mine)))
@@ -279,23 +279,25 @@ def _exchanged(
 
 
 def _of_either(
-    a: Predictions, b: Predictions, group: np.ndarray
+    a: Predictions, b: Predictions, group: np.ndarray, metrics: Sequence[str]
 ) -> tuple[Callable[[np.ndarray], dict[str, np.ndarray]], ...]:
     """Return functions to figures of predictions that are those of ``a`` here and ``b`` there.
 
     They take how often each radiograph counts as ``a`` said and as ``b`` said, side by side:
-    shape (draws, 2 · radiographs).
+    shape (draws, 2 · radiographs). Areas, which are slow, only where one is asked for.
     """
     groups = int(group.max()) + 1
     both = np.concatenate([group, group + groups])
-    ordered = _stacked(a, b, _ranks(a.probabilities), _ranks(b.probabilities))
     said = _stacked(a, b, a.probabilities, b.probabilities)
     flat = _matrices(said, both).reshape(2 * groups, -1)
-    return (
+    measures = (
         lambda times: _from_confusion((times @ flat).reshape(-1, _SIZE, _SIZE)),
-        _areas(ordered, both),
         of_probabilities(said.probabilities, said.true, both),
     )
+    if not any("roc_auc" in name or "average_precision" in name for name in metrics):
+        return measures
+    ordered = _stacked(a, b, _ranks(a.probabilities), _ranks(b.probabilities))
+    return (*measures, _areas(ordered, both))
 
 
 def _stacked(a: Predictions, b: Predictions, of_a: np.ndarray, of_b: np.ndarray) -> Predictions:

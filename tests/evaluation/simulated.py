@@ -44,3 +44,21 @@ def skilled(seed=0, images=120, radiographs=40, skill=1.0, decimals=None) -> Pre
     true = rng.integers(0, 3, radiographs)[group]
     p = softmax(rng.normal(0, 1, (images, 3)) + skill * np.eye(3)[true])
     return table(true, p if decimals is None else np.round(p, decimals), group)
+
+
+def equally_good(
+    rng, radiographs=138, most=3, classes=(0.42, 0.10, 0.48), own=0.5
+) -> tuple[Predictions, Predictions]:
+    """Return two models that are as good as each other on the same images.
+
+    Every radiograph is shown by 1 to ``most`` files, of which both models say nearly the
+    same; ``own`` is by how much they differ from file to file.
+    """
+    group = np.repeat(np.arange(radiographs), rng.integers(1, most + 1, radiographs))
+    true = rng.choice(3, radiographs, p=classes)[group]
+    hard = rng.normal(0, 1, (radiographs, 3))[group] + np.eye(3)[true]
+    first, second = (
+        hard + rng.normal(0, 1, (radiographs, 3))[group] + rng.normal(0, own, (len(group), 3))
+        for _ in range(2)
+    )
+    return table(true, softmax(first), group), table(true, softmax(second), group)

@@ -6,17 +6,21 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import permutation_test, rankdata
 
 from kop_core import model_store
 from kop_core.errors import DataSetError
 from kop_core.evaluation import Predictions, evaluate
 from kop_core.evaluation.comparison import (
+    _exchanged,
+    _ranks,
+    differences,
     paired_difference,
     paired_differences,
     read_predictions,
     same_test_part,
 )
-from tests.evaluation.simulated import skilled, softmax, table
+from tests.evaluation.simulated import equally_good, skilled, softmax, table
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_roc_auc")
 
@@ -113,6 +117,90 @@ def test_other_images_and_other_labels_are_refused():
         paired_difference(a, b, "accuracy")
     with pytest.raises(DataSetError, match="not of the same images"):
         paired_difference(a, a.part(a.true == 0), "accuracy")
+
+
+# Tests of differences.
+
+
+def test_the_exchange_is_the_permutation_test_of_scipy():
+    # Differences of right and wrong by radiograph, exchanged: a test of signs of their sum.
+    a, b = two(3, radiographs=40, of_a=1.9)
+    found = differences([a, b], ("accuracy",), draws=20_000)[0, 1]["accuracy"]
+    gained = (a.predicted == a.true).astype(float) - (b.predicted == b.true)
+    by_radiograph = np.bincount(a.groups, gained)
+    expected = permutation_test(
+        (by_radiograph, np.zeros_like(by_radiograph)),
+        lambda x, y, axis: (x - y).sum(axis=axis), permutation_type="samples", vectorized=True,
+        n_resamples=20_000, rng=np.random.default_rng(1),
+    ).pvalue  # fmt: skip
+    assert found.p == pytest.approx(expected, abs=0.01)
+    assert found.value == pytest.approx(gained.mean())
+    assert found.estimate == paired_difference(a, b, "accuracy", draws=20_000)
+
+
+def test_ranks_are_those_of_scipy():
+    scores = np.round(np.random.default_rng(0).random((50, 3)), 1)
+    assert np.array_equal(_ranks(scores), rankdata(scores, axis=0))
+
+
+@pytest.mark.parametrize(("metric", "draws"), [("accuracy", 1000), ("macro_roc_auc", 500)])
+def test_equally_good_models_differ_as_often_as_the_level_says(metric, draws):
+    # Classes as in paper1947, one to three copies of a radiograph: a tenth is of one class.
+    rng, found = np.random.default_rng(11), []
+    for seed in range(draws):
+        a, b = equally_good(rng, 138, 3)
+        found.append(_exchanged(a, b, a.groups, (metric,), 199, seed)[metric] <= 0.05)
+    assert 0.03 <= np.mean(found) <= 0.07
+
+
+def test_copies_taken_for_evidence_would_find_differences_that_are_not_there():
+    rng, found = np.random.default_rng(2), []
+    for seed in range(300):
+        a, b = equally_good(rng, 100, 3, own=0.1)
+        by_file = _exchanged(a, b, np.arange(len(a.files)), ("accuracy",), 199, seed)
+        found.append(by_file["accuracy"] <= 0.05)
+    assert np.mean(found) > 0.08
+
+
+def test_a_difference_that_is_there_is_found():
+    a, b = two(1, radiographs=120, of_a=2.5, of_b=1.0)
+    for name, found in differences([a, b], METRICS, draws=999)[0, 1].items():
+        assert found.p <= 0.01 and found.low > 0, name
+
+
+def test_scores_of_another_scale_are_no_difference_of_order():
+    a, _ = two(2)
+    logits = np.log(a.probabilities[:, :1])  # one class's order kept, whatever the scale
+    sharper = np.hstack([np.exp(3 * logits), np.full((len(logits), 2), 0.5)])
+    sharper /= np.maximum(sharper.sum(axis=1, keepdims=True), 1e-9)
+    b = Predictions(a.files, a.radiographs, a.true, sharper)
+    found = differences([a, b], ("roc_auc_healthy",), draws=199)[0, 1]["roc_auc_healthy"]
+    assert found.value == pytest.approx(0, abs=1e-12) and found.p == 1
+
+
+def test_the_same_predictions_do_not_differ():
+    a, _ = two(radiographs=30)
+    for found in differences([a, a], METRICS, draws=99)[0, 1].values():
+        assert found.value == 0 and found.p == 1
+
+
+def test_every_pair_and_turned_around():
+    a, b = two(4)
+    c, _ = two(4, of_a=2.5)
+    c = Predictions(a.files, a.radiographs, a.true, c.probabilities)
+    found = differences([a, b, c], METRICS, draws=200)
+    assert list(found) == [(0, 1), (0, 2), (1, 2)]
+    back = differences([b, a], METRICS, draws=200)[0, 1]
+    for name, there in found[0, 1].items():
+        assert back[name].value == pytest.approx(-there.value)
+        assert back[name].p == pytest.approx(there.p)
+    assert differences([], METRICS) == {}
+
+
+def test_what_is_not_defined_has_no_p_value():
+    one_class = table([0, 0, 0], [[0.9, 0.1, 0], [0.2, 0.8, 0], [0.6, 0.4, 0]])
+    found = differences([one_class, one_class], ("macro_roc_auc",), draws=99)[0, 1]
+    assert found["macro_roc_auc"].get_config() == dict.fromkeys(("value", "low", "high", "p"))
 
 
 @pytest.fixture
