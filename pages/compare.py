@@ -65,14 +65,7 @@ def _choose(models: list[Model]) -> list[Model]:
     said = st.query_params.get("models")
     asked = ids[:AT_FIRST] if said is None else [i for i in said.split(",") if i]
     gone = [i for i in asked if i not in ids]
-    for name in gone:
-        st.warning(
-            parts.escape(
-                f"There is no model called {name[:100]} here: it was deleted, renamed or cannot be "
-                "read. The others are compared."
-            ),
-            icon=":material/warning:",
-        )
+    place = st.container()
     table_of_models = st.dataframe(
         [words.model_row(m) for m in models],
         column_config={
@@ -92,7 +85,20 @@ def _choose(models: list[Model]) -> list[Model]:
     chosen = [models[place] for place in rows if place < len(models)]
     if said is None or {m.id for m in chosen} != set(asked) - set(gone):
         st.query_params["models"] = ",".join(m.id for m in chosen)
+    else:
+        _say_gone(place, gone)
     return chosen
+
+
+def _say_gone(place: DeltaGenerator, gone: list[str]) -> None:
+    for name in gone:
+        place.warning(
+            parts.escape(
+                f"There is no model called {name[:100]} here: it was deleted, renamed or cannot be "
+                "read. The others are compared."
+            ),
+            icon=":material/warning:",
+        )
 
 
 def _compare(models: list[Model], downloads: DeltaGenerator) -> None:

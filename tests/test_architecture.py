@@ -98,7 +98,9 @@ def test_home_is_drawn_without_the_libraries_of_the_audit_and_the_evaluation():
     )
 
 
-@pytest.mark.parametrize("page", ["home", "models", "data", "report", "train", "confusion"])
+@pytest.mark.parametrize(
+    "page", ["home", "models", "data", "report", "compare", "train", "confusion"]
+)
 def test_pages_that_need_no_model_import_no_tensorflow(page):
     run_python(
         "import sys\n"

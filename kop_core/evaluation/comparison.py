@@ -183,8 +183,9 @@ def differences(
     """Return by how much figures differ in every pair of models, with intervals and p-values.
 
     Simulated with one to three copies a radiograph, equally good models differ with p at most
-    0.05 in 4 to 6 cases of 100, in accuracy, macro F1, balanced accuracy, macro ROC AUC and
-    Brier score alike (``tests/evaluation/test_comparison.py`` has some of it).
+    0.05 in 3 to 6 cases of 100, in accuracy, macro F1, balanced accuracy, macro ROC AUC and
+    Brier score alike; least often in accuracy, which comes in steps
+    (``tests/evaluation/test_comparison.py`` has some of it).
 
     Args:
         tables: what each model said of the same images, in any order.
