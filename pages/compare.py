@@ -65,6 +65,7 @@ def _choose(models: list[Model]) -> list[Model]:
     said = st.query_params.get("models")
     asked = ids[:AT_FIRST] if said is None else [i for i in said.split(",") if i]
     gone = [i for i in asked if i not in ids]
+    st.caption("Choose rows to see them side by side. The page's address keeps the choice.")
     place = st.container()
     table_of_models = st.dataframe(
         [words.model_row(m) for m in models],

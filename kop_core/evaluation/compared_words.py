@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kop_core.model_store import Model
 
 LEVEL = 0.05
+_SAID = 3  # pairs in sentences; all are in the table
 NOT_SAID = "not given"
 _NAMES = {
     "precision": "precision", "recall": "sensitivity", "f1": "F1", "specificity": "specificity",
@@ -156,7 +157,10 @@ def answer(compared: Compared) -> list[str]:
         f"{len(apart)} of {len(compared.tested)} pairs "
         f"{'differs' if len(apart) == 1 else 'differ'} in {name} after Holm's correction."
     ]
-    return [*said, *(said_of_pair(compared, pair, figure) for pair in apart[:3]), *_more(compared)]
+    said += [said_of_pair(compared, pair, figure) for pair in apart[:_SAID]]
+    if len(apart) > _SAID:
+        said.append("The others are in the table of differences.")
+    return [*said, *_more(compared)]
 
 
 def warnings(compared: Compared) -> list[str]:

@@ -210,6 +210,18 @@ def test_cases_are_listed_where_there_are_no_pictures(app):
     assert not any(one.startswith(label) or other.startswith(label) for label, one, other in called)
 
 
+def test_another_pair_and_a_pair_that_is_no_longer_there(app):
+    at = open_page(app, "worse,alike,paper-random")
+    at.session_state["right"] = "worse as labelled"
+    at.run()
+    at.selectbox(key="pair").set_value("alike, paper-random").run()
+    assert not at.exception
+    cases = next(t.value for t in at.table if "Radiograph" in t.value)
+    assert "alike called" in cases and "paper-random called" in cases
+    at.multiselect(key="figures").set_value(["macro_f1"]).run()
+    assert not at.exception
+
+
 def test_a_folder_of_other_pictures_is_refused(app, small_data, tmp_path):
     at = open_page(app, "worse,alike")
     at.text_input(key="pictures_folder").set_value(str(small_data)).run()
