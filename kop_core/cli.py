@@ -14,6 +14,7 @@ import kop_core
 from kop_core import wording
 from kop_core.commands import (
     audit,
+    benchmark,
     classify,
     compare,
     delete,
@@ -36,7 +37,7 @@ from kop_core.errors import KopError
 COMMANDS = (
     *(networks, models, classify, audit, split, estimate, train),
     *(runs, stop, resume, delete, publish, export),
-    *(reproduce, pretrain, evaluate, compare),
+    *(reproduce, benchmark, pretrain, evaluate, compare),
 )
 
 

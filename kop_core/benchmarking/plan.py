@@ -98,6 +98,16 @@ def differing(there: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     ]
 
 
+def for_epochs(recipe: TrainingConfig, epochs: int) -> TrainingConfig:
+    """Return a recipe for another number of epochs, with a warm-up that fits into it.
+
+    Raises:
+        RunError: if there is no epoch.
+    """
+    warm = min(recipe.warmup_epochs, max(epochs, 0) // 10)
+    return replace(recipe, epochs=epochs, warmup_epochs=warm)
+
+
 def arm_name(split: str, conflicts: str) -> str:
     """Return what the folder of a kind of split is called."""
     return split if conflicts == "keep" else f"{split}-{conflicts}"
