@@ -2,7 +2,7 @@
 
 from kop_core.benchmarking.benchmarking import Told, benchmark, rebuild
 from kop_core.benchmarking.cluster import Cluster
-from kop_core.benchmarking.plan import RECIPE, Job, Series, for_epochs, plan, quick_plan
+from kop_core.benchmarking.planning import RECIPE, Job, Series, for_epochs, plan, quick_plan
 
 __all__ = [
     "RECIPE",

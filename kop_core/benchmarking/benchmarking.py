@@ -12,7 +12,7 @@ from typing import Any
 from kop_core import networks
 from kop_core.benchmarking import cluster, page, results, runs, speed
 from kop_core.benchmarking.cluster import Cluster
-from kop_core.benchmarking.plan import Job, Series
+from kop_core.benchmarking.planning import Job, Series
 from kop_core.datasets import DataSet, make_split, scan, with_radiographs
 from kop_core.errors import DataSetError, KopError, RunError
 from kop_core.training import Progress, best_precision, locks
@@ -219,6 +219,7 @@ class _Work:
         for place, job in enumerate(jobs, start=1):
             if told.began:
                 told.began(job, place, len(jobs), left.of(jobs[place - 1 :]))
+            since = time.monotonic()
             try:
                 runs.require_room(self.folder, _parameters(job))
                 runs.do(job, self.folder, data, told.report, keep_models)
@@ -227,7 +228,7 @@ class _Work:
             except KopError as error:
                 failed[job.name] = error
                 continue
-            left.note(job)
+            left.note(job, time.monotonic() - since)
             if self.completes(job):
                 self.collect()
         return failed
@@ -271,11 +272,17 @@ class _TimeLeft:
                 if job not in jobs:
                     self.note(job)
 
-    def note(self, job: Job) -> None:
-        """Learn from a job that is done."""
-        run = RunFolder(self._folder / job.name)
-        if run.history.is_file():
-            seconds = sum(row["seconds"] for row in run.read_history())
+    def note(self, job: Job, seconds: float | None = None) -> None:
+        """Learn from a job that is done.
+
+        Args:
+            job: which.
+            seconds: that it took; else those of its epochs, if it was done before.
+        """
+        if seconds is None:
+            history = RunFolder(self._folder / job.name).read_history()
+            seconds = sum(row["seconds"] for row in history)
+        if seconds:
             self._seconds.setdefault(job.config.network, []).append(seconds)
 
     def of(self, jobs: Sequence[Job]) -> float | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from kop_core.benchmarking import runs
-from kop_core.benchmarking.plan import Job
+from kop_core.benchmarking.planning import Job
 from kop_core.errors import KopError, RunError
 from kop_core.training.config import TrainingConfig
 from kop_core.training.run_folder import RunFolder

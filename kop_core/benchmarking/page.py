@@ -9,7 +9,7 @@ from typing import Any
 
 from kop_core import networks
 from kop_core.benchmarking import figures, runs
-from kop_core.benchmarking.plan import REFERENCE
+from kop_core.benchmarking.planning import REFERENCE
 from kop_core.benchmarking.results import BY_RADIOGRAPH, Arm, Results, read_all
 from kop_core.errors import RunError
 from kop_core.evaluation import Estimate, published, words
@@ -252,12 +252,14 @@ def _difference(found: Estimate, share: bool) -> str:
     if found.value is None:
         return words.NOT_DEFINED
     scale, decimals = (100, 0) if share else (1, 2)
-    value, low, high = (
-        f"{scale * v:+.{decimals}f}".replace("-", "\u2212")
-        for v in (found.value, found.low, found.high)
-    )
+    value, low, high = (_signed(scale * v, decimals) for v in (found.value, found.low, found.high))
     said = f"{value} ({low} to {high})"
     return f"**{said}**" if found.low > 0 or found.high < 0 else said
+
+
+def _signed(value: float, decimals: int) -> str:
+    written = f"{value:+.{decimals}f}"
+    return written.replace("-", "\u2212") if float(written) else written[1:]  # no sign of nothing
 
 
 def _size_and_speed(results: Results) -> Iterator[str]:
@@ -324,6 +326,10 @@ def _budget(results: Results) -> Iterator[str]:
     }
     precisions = sorted({str(f["precision"]) for e in results.finished for f in e["of_folds"]})
     rows = [(title, say(shared)) for title, needs, say in _SHARED if needs <= shared.keys()]
+    momentum = {s["options"].get("batch_norm_momentum") for s in settings} - {None}
+    if momentum:
+        said = ", ".join(f"{m:g}" for m in sorted(momentum))
+        rows.append(("momentum of batch normalisation, where there is any", said))
     rows.append(("precision of training", ", ".join(precisions)))
     yield from _table(("setting", "of every network"), rows)
     yield from _beginnings(results)

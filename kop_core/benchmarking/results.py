@@ -18,7 +18,7 @@ import numpy as np
 
 from kop_core import model_store, wording
 from kop_core.benchmarking import runs
-from kop_core.benchmarking.plan import REFERENCE, Series, differing
+from kop_core.benchmarking.planning import REFERENCE, Series, differing
 from kop_core.errors import DataSetError, RunError
 from kop_core.evaluation import Predictions, repeated
 from kop_core.evaluation.repeated import Repeated

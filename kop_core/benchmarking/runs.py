@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kop_core import model_store
-from kop_core.benchmarking.plan import Job, differing, settings_of
+from kop_core.benchmarking.planning import Job, differing, settings_of
 from kop_core.errors import RunError
 from kop_core.reproduction.runs import FINISHED, MISSING, UNFINISHED, clear_if_not_begun, state
 from kop_core.training import Progress, resume, train

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kop_core import networks
-from kop_core.benchmarking.plan import REFERENCE
+from kop_core.benchmarking.planning import REFERENCE
 from kop_core.training.versions import versions
 
 if TYPE_CHECKING:

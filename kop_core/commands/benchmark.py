@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,6 +112,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.data is None:
         raise RunError("Name the data to train on (--data FOLDER), or ask for --page-only.")
     start_tensorflow()
+    # It warns that many networks are traced, one after another: that is what is wanted.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     make_folder(options.out)
     lines = _Lines()
     with ExitStack() as kept:

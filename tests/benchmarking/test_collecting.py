@@ -1,0 +1,257 @@
+"""From finished runs to the page, on made-up predictions."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+
+from kop_core.benchmarking import RECIPE, page, plan, rebuild, results
+from kop_core.errors import RunError
+from kop_core.evaluation import evaluate, published
+from kop_core.evaluation.comparison import paired_differences
+from kop_core.evaluation.repeated import by_radiograph
+from tests.benchmarking.made_up import FACTS, finish, finish_all
+
+SKILLS = {"paper": 0.5, "small": 3.0}
+
+
+@pytest.fixture
+def wanted(tiny_networks):
+    return plan(["paper", "small"], ["radiograph", "random"], 3, 2)
+
+
+@pytest.fixture
+def collected(wanted, tmp_path):
+    finish_all(wanted, tmp_path / "runs", SKILLS)
+    results.collect("knees", tmp_path / "runs", wanted, tmp_path / "out", FACTS)
+    return tmp_path
+
+
+def again(folder, wanted, facts=FACTS, **more):
+    results.collect("knees", folder / "runs", wanted, folder / "out", facts, **more)
+    return results.read(folder / "out" / "knees")
+
+
+def rows(text: str, below: str) -> list[list[str]]:
+    """Return the cells of the first table below a heading, with its head."""
+    lines = text.split(below, 1)[1].splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("| "))
+    found = []
+    for line in lines[first:]:
+        if not line.startswith("|"):
+            break
+        found.append([cell.strip() for cell in line.strip("|").split("|")])
+    return [found[0], *found[2:]]
+
+
+# Collecting.
+
+
+def test_the_folds_of_a_repeat_become_one_table(collected):
+    found = results.read(collected / "out" / "knees")
+    assert len(found.finished) == len(found.entries) == 8
+    arm = found.arms[0]
+    assert (arm.name, arm.networks, arm.folds) == ("radiograph", ("paper", "small"), 3)
+    for network in arm.networks:
+        for predictions in arm.predictions(network):
+            assert predictions.files == tuple(f"f{i:03d}.png" for i in range(60))
+    files = [p.relative_to(collected / "out") for p in (collected / "out").rglob("*.csv")]
+    assert len(files) == 8
+    assert (collected / "out" / "knees" / "random" / "small" / "repeat-2.csv").is_file()
+
+
+def test_figures_are_those_of_an_evaluation(collected):
+    arm = results.read(collected / "out" / "knees").arms[0]
+    ours, theirs = arm.predictions("small"), arm.predictions("paper")
+    found = arm.figures("small")
+    for metric in results.OF_IMAGES:
+        each = [evaluate(p, draws=1).metrics[metric].value for p in ours]
+        assert found[metric].each == pytest.approx(each)
+    once = [evaluate(by_radiograph(p), draws=1).metrics["accuracy"].value for p in ours]
+    assert found[results.BY_RADIOGRAPH].each == pytest.approx(once)
+    differences, repeats = arm.differences("small")
+    assert repeats == 2 and arm.differences("paper") is None
+    alone = [
+        paired_differences(*pair, ("macro_f1",))["macro_f1"].value for pair in zip(ours, theirs)
+    ]
+    assert differences["macro_f1"].each == pytest.approx(alone)
+    assert differences["macro_roc_auc"].mean.low > 0
+
+
+def test_a_repeat_that_is_not_whole_waits(wanted, tmp_path):
+    first = wanted[0]
+    for job in first.jobs[:2]:
+        finish(job, tmp_path / "runs")
+    finish(first.jobs[2], tmp_path / "runs", epochs=1)
+    found = again(tmp_path, wanted)
+    assert found.finished == [] and found.arms == ()
+    assert found.entries[0]["folds_done"] == 2
+    text = page.write(tmp_path / "out").read_text()
+    assert "**0 of 8 repeats of networks done**: paper (radiograph, repeat 1) has 2 of 3" in text
+    shutil.rmtree(tmp_path / "runs" / first.jobs[2].name)
+    finish(first.jobs[2], tmp_path / "runs")
+    found = again(tmp_path, wanted)
+    assert [e["network"] for e in found.finished] == ["paper"]
+    text = page.write(tmp_path / "out").read_text()
+    assert "**1 of 8 repeats of networks done**." in text and "Differences from" not in text
+
+
+def test_what_was_collected_stays_without_its_runs(collected, wanted):
+    shutil.rmtree(collected / "runs")
+    found = again(collected, wanted)
+    assert len(found.finished) == 8
+    # and other networks, splits or repeats come beside it
+    more = plan(["small"], ["radiograph"], 3, 3)
+    found = again(collected, more)
+    assert len(found.finished) == 8 and len(found.entries) == 9
+    assert all(found.has(series) for series in more[:2]) and not found.has(more[2])
+
+
+def test_conflicts_are_an_arm_of_their_own(wanted, tmp_path):
+    dropped = plan(["paper"], ["radiograph"], 3, 1, conflicts="drop")
+    finish_all([wanted[0], *dropped], tmp_path / "runs", SKILLS)
+    found = again(tmp_path, [wanted[0], *dropped])
+    assert [arm.name for arm in found.arms] == ["radiograph", "radiograph-drop"]
+    assert found.arms[1].badge == "by radiograph, conflicted radiographs left out"
+
+
+def test_other_settings_or_data_are_refused(collected, wanted):
+    other = plan(["paper"], ["radiograph"], 3, recipe=replace(RECIPE, learning_rate=0.5))
+    with pytest.raises(RunError, match=r"other settings: learning_rate 0.0003 instead of 0.5"):
+        again(collected, other)
+    with pytest.raises(RunError, match="other pictures"):
+        again(collected, wanted, {**FACTS, "fingerprint": "0" * 64})
+    shutil.rmtree(collected / "out")
+    with pytest.raises(RunError, match=r"run in .*paper.* has learning_rate"):
+        again(collected, other)
+    with pytest.raises(RunError, match="trained on other pictures"):
+        again(collected, wanted, {**FACTS, "fingerprint": "0" * 64})
+
+
+def test_an_altered_run_is_refused(collected, wanted):
+    shutil.rmtree(collected / "out")
+    table = collected / "runs" / wanted[0].jobs[1].name / "predictions.csv"
+    content = table.read_text()
+    table.write_text(content.replace("f0", "g0"))
+    with pytest.raises(RunError, match=r"predictions.csv was altered"):
+        again(collected, wanted)
+    table.write_text(content)
+    table.with_name("card.json").write_text("{")
+    with pytest.raises(RunError, match="is damaged"):
+        again(collected, wanted)
+
+
+def test_altered_results_are_refused(collected):
+    folder = collected / "out" / "knees"
+    content = (folder / "results.json").read_text()
+    record = json.loads(content)
+    record["entries"][0]["parameters"] = 1
+    for altered, says in (
+        (json.dumps(record), "was altered"),
+        (content[:-30], "cannot be read"),
+        ("[]", "cannot be read"),
+        (content.replace('"format": 1', '"format": 9'), "another version"),
+        ("[" * 100_000, "cannot be read"),
+    ):
+        (folder / "results.json").write_text(altered)
+        with pytest.raises(RunError, match=says):
+            rebuild(collected / "out")
+    (folder / "results.json").write_text(content)
+    table = folder / "radiograph" / "paper" / "repeat-1.csv"
+    table.write_text(table.read_text().replace("0.1", "0.2"))
+    with pytest.raises(RunError, match=r"repeat-1.csv was altered"):
+        rebuild(collected / "out")
+    table.unlink()
+    with pytest.raises(RunError, match=r"repeat-1.csv cannot be read"):
+        rebuild(collected / "out")
+
+
+# The page.
+
+
+def test_the_page_has_every_network_with_its_differences(collected):
+    text = page.write(collected / "out").read_text()
+    assert "All 8 repeats of networks are done." in text
+    arm = results.read(collected / "out" / "knees").arms[0]
+    table = rows(text, "### By radiograph, 3 folds")
+    assert [row[0] for row in table[1:]] == ["Paper's", "Small"]
+    assert table[0][3] == "macro AUC"
+    area = arm.figures("small")["macro_roc_auc"]
+    assert table[2][1:3] == ["fresh weights", "2"]
+    low, high = area.range
+    assert table[2][3] == (
+        f"{area.mean.value:.2f} ({area.mean.low:.2f}–{area.mean.high:.2f}) [{low:.2f}–{high:.2f}]"
+    )
+    below = text.split("### By radiograph")[1]
+    assert "Measured on 60 images of 30 radiographs." in below
+    difference = rows(below, "Differences from the paper's network")[1]
+    assert difference[:2] == ["Small", "2"] and difference[2].startswith("**+0.")
+    assert "### Random split, 50 % of test images have copies in training, 3 folds" in text
+
+
+def test_the_page_says_what_networks_shared_and_what_they_began_with(collected):
+    text = page.write(collected / "out").read_text()
+    budget = dict(rows(text, "### Budget"))
+    assert budget["epochs"] == "30" and budget["optimiser"] == "AdamW, weight decay 0.01"
+    assert budget["learning rate"].endswith("after 2 epochs of warm-up")
+    assert "Began with fresh weights" in text and "Paper's, Small" in text
+    sizes = rows(text, "### Size and speed")
+    assert sizes[1][:4] == ["Paper's", "224 × 224", "1,234", "not measured"]
+    assert sizes[1][5] == "15.0"
+
+
+def test_speed_is_on_the_page(collected, wanted):
+    speed = {
+        "machine": {"processor": "An Example", "cores": 2, "versions": {"keras": "3"}},
+        "calls": 40,
+        "networks": {
+            "paper": {"size": None, "milliseconds": 20.0, "quartiles": [19.0, 21.0], "ratio": 1.0},
+            "small": {"size": None, "milliseconds": 5.0, "quartiles": [4.5, 6.0], "ratio": 0.25},
+        },
+    }
+    again(collected, wanted, speed=speed)
+    again(collected, wanted)  # what was measured stays
+    text = page.write(collected / "out").read_text()
+    assert rows(text, "### Size and speed")[2][3:5] == ["5.0 (4.5–6.0)", "0.25"]
+    assert "An Example, 2 cores; keras 3" in text
+
+
+def test_the_literature_is_set_apart(collected):
+    text = page.write(collected / "out").read_text()
+    assert text.index("## knees") < text.index("## What the literature reports")
+    table = rows(text, "## What the literature reports")
+    assert len(table) == 1 + len(published.TABLE_3)
+    assert table[1] == ["Abubakar et al. 2022 [38]", "240", "GoogLeNet", "90", "not given"]
+
+
+def test_a_quick_run_says_that_it_proves_nothing(wanted, tmp_path):
+    finish_all(wanted[:1], tmp_path / "runs", SKILLS)
+    again(tmp_path, wanted[:1], quick=True)
+    text = page.write(tmp_path / "out").read_text()
+    assert text.count("proves nothing") == 1 and page.PROVES_NOTHING in text
+
+
+def test_the_page_follows_from_the_collected_files_alone(collected):
+    text = page.write(collected / "out").read_text()
+    drawing = (collected / "out" / "knees" / page.AREAS).read_bytes()
+    shutil.rmtree(collected / "runs")
+    (collected / "out" / page.PAGE).unlink()
+    (collected / "out" / "knees" / page.AREAS).unlink()
+    assert rebuild(collected / "out").read_text() == text
+    assert (collected / "out" / "knees" / page.AREAS).read_bytes() == drawing
+    assert not re.search(r"![^\[]", text)
+    shown = " ".join(ElementTree.fromstring(drawing).itertext())
+    assert "Small" in shown and "by radiograph" in shown and "random split" in shown
+    assert len(drawing) < 100_000
+
+
+def test_no_results_no_page(tmp_path):
+    with pytest.raises(RunError, match="no results yet"):
+        rebuild(tmp_path)
+    with pytest.raises(RunError, match="no runs of knees"):
+        rebuild(tmp_path, tmp_path / "knees", (), tmp_path / "runs")
