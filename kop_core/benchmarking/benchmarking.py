@@ -15,6 +15,7 @@ from kop_core.benchmarking.cluster import Cluster
 from kop_core.benchmarking.planning import Job, Series
 from kop_core.datasets import DataSet, make_split, scan, with_radiographs
 from kop_core.errors import DataSetError, KopError, RunError
+from kop_core.networks import pretrained
 from kop_core.training import Progress, best_precision, locks
 from kop_core.training.run_folder import RunFolder
 
@@ -87,6 +88,7 @@ def benchmark(
     with work.alone():
         written = work.collect()
         missing = work.missing()
+        _require_weights(missing)
         if on is not None and missing:
             with cluster.connected(on) as ray:
                 failed = work.send(ray, on, missing, scanned.source, told)
@@ -136,6 +138,19 @@ def _require_folds(data: DataSet, wanted: Sequence[Series]) -> None:
                     f"{len(found.training)} would train, fewer than a batch of "
                     f"{config.batch_size}. Add pictures, or use more folds."
                 )
+
+
+def _require_weights(jobs: Sequence[Job]) -> None:
+    """See, before hours of training, that files of weights fit the networks named after them.
+
+    Raises:
+        WeightsError: if one does not, or cannot be read.
+    """
+    files = {job.config.pretrained: job.config for job in jobs if job.config.pretrained}
+    for path, config in files.items():
+        if path != pretrained.IMAGENET:
+            model = networks.build(config.network, size=config.size, **config.options)
+            pretrained.load(model, config.network, path)
 
 
 @dataclass(frozen=True)

@@ -288,6 +288,11 @@ def _size_and_speed(results: Results) -> Iterator[str]:
     head = ("network", "input, pixels", "parameters", "milliseconds an image (quartiles)",
             "of the paper's time", "minutes of training a fold")  # fmt: skip
     yield from _table(head, rows)
+    yield (
+        "Parameters: of the networks as they are trained here, with three outputs"
+        f"{_pooled(results)}."
+    )
+    yield ""
     if speed:
         machine = speed["machine"]
         versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items())
@@ -297,6 +302,19 @@ def _size_and_speed(results: Results) -> Iterator[str]:
             f"on one machine ({machine['processor']}, {machine['cores']} cores; {versions})."
         )
         yield ""
+
+
+def _pooled(results: Results) -> str:
+    """Say of which networks the published dense layers are not there."""
+    names = dict.fromkeys(e["network"] for e in results.finished)
+    known = [networks.get(name) for name in names if name in networks.names()]
+    pooled = [network.title for network in known if network.options.get("head") == "pooled"]
+    if not pooled:
+        return ""
+    return (
+        f"; {', '.join(pooled)} with a mean over the picture and one dense layer in the place of "
+        "their three dense layers, which would have most of their parameters"
+    )
 
 
 def _side(name: str, size: int | None) -> str:

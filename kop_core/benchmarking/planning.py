@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
 from kop_core import networks
 from kop_core.errors import RunError
+from kop_core.networks import pretrained
 from kop_core.training.config import TrainingConfig
 
 # What each network is held against.
@@ -84,7 +85,7 @@ def settings_of(config: TrainingConfig) -> dict[str, Any]:
     A file of weights is known by its name: it may lie elsewhere on another machine.
     """
     found = {k: v for k, v in config.get_config().items() if k not in _OF_A_JOB}
-    if found.get("pretrained"):
+    if found["pretrained"]:
         found["pretrained"] = PurePath(found["pretrained"]).name
     return found
 
@@ -202,10 +203,6 @@ def beginning(name: str, weights: Path | None = None) -> str | None:
     Returns:
         A path, ``"imagenet"`` for those that ship with KOP, or ``None`` if there are none.
     """
-    if "pretrained" not in {field.name for field in fields(TrainingConfig)}:
-        return None
-    from kop_core.networks import pretrained
-
     if (pretrained.SHIPPED / f"{name}.npz").is_file():
         return pretrained.IMAGENET
     for file in (f"{name}.npz", f"{name}_conv.npz"):

@@ -34,7 +34,7 @@ BY_RADIOGRAPH = "accuracy_by_radiograph"
 FIGURES = (*OF_IMAGES, BY_RADIOGRAPH)
 _FORMAT = 1
 _ENTRY = {"arm", "network", "repeat", "state", "settings", "folds", "folds_done"}
-_FINISHED = {"parameters", "predictions", "of_folds"}
+_FINISHED = {"parameters", "began_with", "predictions", "of_folds"}
 _ANOTHER = "Name another folder with --out, or take that one away."
 
 
@@ -153,12 +153,20 @@ def _entry(
     if len(done) < len(found):
         return entry
     cards = [runs.read_card(run) for run in found]
+    begins = [record.get("pretrained") for record in records]
+    if any(one != begins[0] for one in begins):
+        raise RunError(
+            f"The folds of {series.network} ({series.arm}, repeat {series.repeat}) began with "
+            f"different weights: their file was exchanged. Take {found[0].path.parent} away, and "
+            "the benchmark trains them again."
+        )
     path = folder / predictions_name(entry)
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(pool([Predictions.read(run.predictions) for run in found]), path)
     return entry | {
         "state": runs.FINISHED,
         "parameters": cards[0]["parameters"],
+        "began_with": begins[0],
         "predictions": model_store.checksum(path),
         "of_folds": [_of_fold(*both) for both in zip(found, records, cards)],
     }
