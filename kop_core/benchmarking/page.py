@@ -388,7 +388,8 @@ def _beginnings(results: Results) -> Iterator[str]:
         stages = Counter((s["head_epochs"], s["backbone_rate"]) for s in given.values())
         (head, rate), _ = stages.most_common(1)[0]
         first = (
-            f"for {head} epochs only their heads learned, then everything, the backbone"
+            f"for {head} epoch{'s' if head > 1 else ''} only their heads learned, then "
+            "everything, the backbone"
             if head
             else "everything learned, the backbone"
         )

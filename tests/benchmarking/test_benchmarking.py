@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from kop_core.benchmarking import Told, benchmark, page, plan, results, runs
-from kop_core.errors import DataSetError, RunError
+from kop_core.errors import DataSetError, RunError, WeightsError
 from kop_core.training import Progress, locks
 from tests.benchmarking.conftest import TINY
 
@@ -154,4 +154,49 @@ def test_data_that_cannot_be_divided_so_is_named_before_any_training(copy):
         again(copy, plan(["small"], ["radiograph"], 2, recipe=large), told=told)
     with pytest.raises(DataSetError, match="not a folder"):
         again(replace(copy, data=copy.data / "none"), told=told)
+    assert begun == []
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A folder of weights that the small network can begin with."""
+    from kop_core.networks import build, pretrained
+
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    pretrained.save(build("small"), "small", folder / "small_conv.npz")
+    return folder
+
+
+def test_a_network_whose_weights_are_at_hand_begins_with_them(whole, weights, tmp_path):
+    recipe = replace(TINY, epochs=6)
+    wanted = plan(["small"], ["random"], 2, recipe=recipe, weights=weights)
+    given = wanted[0].settings
+    assert (given["pretrained"], given["head_epochs"]) == ("small_conv.npz", 1)
+    out = tmp_path / "page"
+    text = benchmark(whole.data, wanted, out, tmp_path / "runs").read_text()
+    assert "| Small | ImageNet (small_conv.npz) | 1 |" in text
+    assert "for 1 epoch only their heads learned, then everything, the backbone at 0.1" in text
+    assert "fresh weights" not in text and str(tmp_path) not in text
+    assert "paper's network is not among them" in text
+    entry = results.read(out / "knees").finished[0]
+    assert entry["began_with"]["name"] == "small_conv.npz" and len(entry["began_with"]["sha256"])
+    # wherever the folder lies
+    moved = weights.rename(tmp_path / "elsewhere")
+    again = plan(["small"], ["random"], 2, recipe=recipe, weights=moved)
+    assert benchmark(whole.data, again, out, tmp_path / "runs").read_text() == text
+
+
+def test_weights_of_another_network_are_named_before_any_training(copy, weights, tmp_path):
+    from kop_core.networks import pretrained
+
+    (weights / "small_conv.npz").unlink()
+    shutil.copyfile(pretrained.SHIPPED / "efficientnet_lite0.npz", weights / "small.npz")
+    begun = []
+    with pytest.raises(WeightsError, match="does not fit the network small"):
+        benchmark(
+            copy.data, plan(["small"], ["random"], 2, recipe=TINY, weights=weights),
+            tmp_path / "page", tmp_path / "other runs",
+            told=Told(began=lambda *said: begun.append(said)),
+        )  # fmt: skip
     assert begun == []
