@@ -29,6 +29,7 @@ from kop_core.training.versions import versions
 # How often a job is begun again whose node is lost.
 RETRIES = 5
 _PATIENCE = 5.0
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 # Results of other versions of these can differ.
 _SAME = ("kop", "keras", "tensorflow", "numpy", "pillow")
 
@@ -64,7 +65,7 @@ def connected(cluster: Cluster) -> Iterator[Any]:
             large enough for a job.
     """
     ray = _ray()
-    _require_answer(cluster.address)
+    _require_answer(cluster.address, ray.util.get_node_ip_address)
     try:
         ray.init(
             address=cluster.address,
@@ -99,8 +100,13 @@ def _ray() -> Any:
     return ray
 
 
-def _require_answer(address: str) -> None:
-    """See that somebody listens: Ray itself would try for minutes, and then end the process."""
+def _require_answer(address: str, own: Callable[[], str] = lambda: "127.0.0.1") -> None:
+    """See that somebody listens: Ray itself would try for minutes.
+
+    Args:
+        address: as it was given.
+        own: gives the address in the network that Ray takes for that of this machine alone.
+    """
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
@@ -109,13 +115,16 @@ def _require_answer(address: str) -> None:
             f"{address!r} is no address of a Ray cluster. It looks like 10.0.0.5:6379, or is auto "
             "for the cluster that this machine is a node of."
         )
+    host = host.strip("[]")
+    reached = own() if host in _THIS_MACHINE else host
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), _PATIENCE):
+        with socket.create_connection((reached, int(port)), _PATIENCE):
             return
     except OSError as error:
+        taken = "" if reached == host else f", which Ray takes for {reached}:{port}"
         raise RunError(
-            f"Nothing answers at {address} ({error.strerror or error}). Start the cluster's head "
-            "there first: RAY_USAGE_STATS_ENABLED=0 ray start --head --port=6379 "
+            f"Nothing answers at {address}{taken} ({error.strerror or error}). Start the "
+            "cluster's head there first: RAY_USAGE_STATS_ENABLED=0 ray start --head --port=6379 "
             "--include-dashboard=false"
         ) from error
 
