@@ -86,6 +86,9 @@ def benchmark(
         results.facts(scanned, data), quick,
     )  # fmt: skip
     with work.alone():
+        for series in wanted:
+            for job in series.jobs:  # one may have been stopped before it was tidied up
+                runs.slim(RunFolder(work.folder / job.name), keep_models)
         written = work.collect()
         missing = work.missing()
         _require_weights(missing)

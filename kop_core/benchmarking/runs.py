@@ -16,7 +16,7 @@ from kop_core.training import Progress, resume, train
 from kop_core.training.config import TrainingConfig
 from kop_core.training.run_folder import RunFolder, replacing
 
-__all__ = ["FINISHED", "MISSING", "UNFINISHED", "check", "do", "files_of", "keep", "state"]
+__all__ = ["FINISHED", "MISSING", "UNFINISHED", "check", "do", "files_of", "keep", "slim", "state"]
 # What is kept of a run, the card last: a run that has one is finished.
 KEPT = ("run.json", "split.csv", "history.csv", "predictions.csv", "card.json")
 _ANOTHER = "Name another folder with --runs, or take that one away."
@@ -103,15 +103,21 @@ def do(
     elif state(run) == MISSING:
         train(job.config, data_folder, run.path, report)
     keras.utils.clear_session()  # the next run is another network
-    _slim(run, keep_model)
+    slim(run, keep_model)
 
 
-def _slim(run: RunFolder, keep_model: bool) -> None:
-    """Take away what is large of a finished run."""
-    for path in (run.checkpoint, *run.path.glob("best-*.npz")):
+def slim(run: RunFolder, keep_model: bool = False) -> None:
+    """Take away what is large of a finished run, if that was not done yet.
+
+    The checkpoint goes last: while it is there, something is left to do.
+    """
+    if state(run) != FINISHED or not run.checkpoint.exists():
+        return
+    for path in run.path.glob("best-*.npz"):
         path.unlink(missing_ok=True)
     if not keep_model:
         run.model.unlink(missing_ok=True)
+    run.checkpoint.unlink(missing_ok=True)
 
 
 def files_of(run: RunFolder) -> dict[str, bytes]:

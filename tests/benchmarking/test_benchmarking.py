@@ -101,6 +101,14 @@ def test_stopped_in_the_middle_of_a_job_it_goes_on(copy, whole):
             assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
 
 
+def test_what_is_large_goes_though_it_was_stopped_before_that(copy):
+    folder = copy.runs / "knees" / copy.wanted[0].jobs[0].name
+    for name in ("model.keras", "checkpoint.npz"):
+        (folder / name).write_bytes(b"large")
+    again(copy)
+    assert {p.name for p in folder.iterdir()} == set(runs.KEPT)
+
+
 def test_models_are_kept_if_one_wants(copy):
     shutil.rmtree(copy.out)
     job = copy.wanted[0].jobs[0]
@@ -108,6 +116,8 @@ def test_models_are_kept_if_one_wants(copy):
     again(copy, copy.wanted[:1], keep_models=True)
     assert (copy.runs / "knees" / job.name / "model.keras").is_file()
     assert not (copy.runs / "knees" / job.name / "checkpoint.npz").exists()
+    again(copy, copy.wanted[:1])  # nor does another call take them away
+    assert (copy.runs / "knees" / job.name / "model.keras").is_file()
 
 
 def test_a_job_that_fails_does_not_stop_the_others(copy, monkeypatch):
