@@ -64,7 +64,7 @@ def run_python(code: str) -> None:
 @pytest.mark.parametrize(
     "module",
     ["evaluation", "datasets", "figures", "model_store", "networks", "radiographs", "cases",
-     "classifier", "explanation", "cli", "training"],
+     "classifier", "explanation", "cli", "training", "benchmarking"],
 )  # fmt: skip
 def test_importing_the_core_imports_no_tensorflow(module):
     run_python(

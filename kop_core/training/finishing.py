@@ -1,4 +1,4 @@
-"""From trained weights to a model folder: half precision on disk, figures, card."""
+"""From trained weights to a model folder: half precision on disk if that will do, figures, card."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ from kop_core.training.versions import versions
 if TYPE_CHECKING:
     import keras
 
+# Above this a model is kept in single precision: half has too few digits for it.
 MAX_DIFFERENCE = 0.005
+HALF, SINGLE = "float16", "float32"
 _BATCH = 16
 
 
@@ -58,7 +60,9 @@ def finish(
     """Write ``model.keras``, ``predictions.csv`` and ``card.json`` of a run.
 
     The predictions are those of the file as it is served, in float32 from weights in
-    half precision, so that every figure on the card is true of what is shipped.
+    half precision, so that every figure on the card is true of what is shipped. Where half
+    precision would move a probability by more than 0.005, single precision is kept, and the
+    card says so.
 
     Args:
         run: its folder.
@@ -71,22 +75,29 @@ def finish(
         progress: called with pictures done and in all.
 
     Raises:
-        RunError: if half precision would move a probability by more than 0.005.
+        RunError: if the network says what is no number, or the model cannot be written.
     """
     config = record["config"]
     size = config.get("size")
     full = networks.build(config["network"], size=size, **config["options"])
     full.set_weights(trained.get_weights())
-    _save_half(full, config, run)
-    served = networks.load(config["network"], config["options"], run.model, size)
-    probabilities = predict(served.predict_on_batch, test, _BATCH, progress)
     in_full = predict(full.predict_on_batch, test, _BATCH)
-    difference = float(np.abs(probabilities - in_full).max())
-    if not difference <= MAX_DIFFERENCE:
+    if not np.isfinite(in_full).all():
         raise RunError(
-            f"In half precision a probability moves by {difference:.4f}, more than the "
-            f"{MAX_DIFFERENCE} allowed. The weights are in {run.checkpoint}."
+            "The trained network gives probabilities that are no numbers. Start a new run with a "
+            f"lower learning rate; the weights are in {run.checkpoint}."
         )
+    stored = HALF if _fits_half(full) else SINGLE
+    _save(full, config, run, stored)
+    probabilities = _served(config, run, test, progress)
+    if stored == HALF and not _difference(probabilities, in_full) <= MAX_DIFFERENCE:
+        stored = SINGLE
+        _save(full, config, run, stored)
+        probabilities = _served(config, run, test, progress)
+    storage = {
+        "precision": stored,
+        "largest_difference_of_a_probability": round(_difference(probabilities, in_full), 6),
+    }
     predictions = Predictions(
         tuple(i.file for i in test.items),
         tuple(i.radiograph for i in test.items),
@@ -99,7 +110,7 @@ def finish(
     evaluation, tried = evaluate(predictions), calibrate(predictions)
     found = {**conflicts(split), "unreadable": [list(u) for u in unreadable]}
     record = {**record, "data": {**record["data"], **found}}
-    write_json(run.card, _card(run, record, evaluation, tried, outcome, full, difference))
+    write_json(run.card, _card(run, record, evaluation, tried, outcome, full, storage))
 
 
 def conflicts(split: Split) -> dict[str, int | None]:
@@ -154,16 +165,35 @@ def calibrate(predictions: Predictions) -> dict[str, Any]:
     }
 
 
-def _save_half(full: keras.Model, config: dict[str, Any], run: RunFolder) -> None:
-    half = networks.build(
-        config["network"], precision="float16", size=config.get("size"), **config["options"]
+def _difference(probabilities: np.ndarray, in_full: np.ndarray) -> float:
+    return float(np.abs(probabilities - in_full).max())
+
+
+def _served(
+    config: dict[str, Any],
+    run: RunFolder,
+    test: Pixels,
+    progress: Callable[[int, int], None] | None,
+) -> np.ndarray:
+    """Return what the model says of the test part that is in its file."""
+    served = networks.load(config["network"], config["options"], run.model, config.get("size"))
+    return predict(served.predict_on_batch, test, _BATCH, progress)
+
+
+def _fits_half(full: keras.Model) -> bool:
+    """Return whether no weight is too large for half precision."""
+    largest = np.finfo(np.float16).max
+    return all((np.abs(weight) <= largest).all() for weight in full.get_weights())
+
+
+def _save(full: keras.Model, config: dict[str, Any], run: RunFolder, precision: str) -> None:
+    """Write the model's file, its weights rounded to a precision."""
+    kept = networks.build(
+        config["network"], precision=precision, size=config.get("size"), **config["options"]
     )
-    weights = [w.astype(v.dtype) for w, v in zip(full.get_weights(), half.weights)]
-    if not all(np.isfinite(w).all() for w in weights):
-        raise RunError("A weight is too large for half precision. The model was not written.")
-    half.set_weights(weights)
+    kept.set_weights([w.astype(v.dtype) for w, v in zip(full.get_weights(), kept.weights)])
     try:
-        half.save(run.model)
+        kept.save(run.model)
     except OSError as error:
         run.model.unlink(missing_ok=True)
         raise RunError(
@@ -179,7 +209,7 @@ def _card(
     tried: dict[str, Any],
     outcome: Outcome,
     model: keras.Model,
-    difference: float,
+    storage: dict[str, Any],
 ) -> dict[str, Any]:
     config = record["config"]
     network = networks.get(config["network"])
@@ -215,10 +245,7 @@ def _card(
             "weights": f"{_whose(config, outcome)}; no epoch was chosen by looking at the test "
             "part",
         },
-        "storage": {
-            "precision": "float16",
-            "largest_difference_of_a_probability": round(difference, 6),
-        },
+        "storage": storage,
         "versions": record["versions"],
         "versions_at_the_end": versions(),
         "checksums": checksums,

@@ -65,7 +65,7 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        """The trained model, in half precision."""
+        """The trained model, in half precision if that will do."""
         return self.path / "model.keras"
 
     @property
