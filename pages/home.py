@@ -39,12 +39,12 @@ CARDS = (
         ":material/analytics:",
     ),
     (
-        "Read a model's card",
-        "What it was trained on, how its test images were chosen, what was measured on them, and "
-        "what that says of a new patient.",
-        "pages/models.py",
-        "Read the cards",
-        ":material/description:",
+        "Compare models",
+        "Side by side, tested against each other on the same test images, and the X-rays on which "
+        "two disagree. The Confusion page shows what each got wrong, cell by cell.",
+        "pages/compare.py",
+        "Compare them",
+        ":material/compare_arrows:",
     ),
 )
 for place, (title, text, page, label, icon) in zip(st.columns(4, gap="small"), CARDS):
@@ -70,6 +70,7 @@ for model in models:
         for page, label, icon in (
             ("pages/classify.py", "Use it", ":material/radiology:"),
             ("pages/report.py", "Report", ":material/analytics:"),
+            ("pages/confusion.py", "Mistakes", ":material/grid_on:"),
             ("pages/models.py", "Card", ":material/description:"),
         ):
             go.page_link(page, label=label, icon=icon, query_params={"model": model.id})

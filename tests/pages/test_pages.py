@@ -55,9 +55,12 @@ def links(at: AppTest) -> dict[str, tuple[str, str]]:
 
 def test_home_leads_to_every_page_and_each_model_to_its_report_and_card(app, shipped):
     found = links(app)
-    assert {page for page, _ in found.values()} == {"classify", "data", "report", "models"}
+    assert {page for page, _ in found.values()} == {
+        "classify", "data", "report", "compare", "confusion", "models",
+    }  # fmt: skip
     of_model = f"model={shipped.id}"
     assert found["Report"] == ("report", of_model) and found["Card"] == ("models", of_model)
+    assert found["Mistakes"] == ("confusion", of_model)
     assert found["Use it"] == ("classify", of_model)
     assert links(go(app, "models"))["Read its report"] == ("report", of_model)
 
