@@ -239,7 +239,7 @@ def _bootstrapped(
         )
     return {
         (one, other): {
-            name: _interval(float(value), drawn[np.isfinite(drawn)], groups)
+            name: interval(float(value), drawn[np.isfinite(drawn)], groups)
             for name, value, drawn in zip(
                 metrics, values[one] - values[other], samples[one] - samples[other]
             )
@@ -337,7 +337,14 @@ def in_order_of(a: Predictions, b: Predictions) -> Predictions:
     return b
 
 
-def _interval(value: float, samples: np.ndarray, groups: int) -> Estimate:
+def interval(value: float, samples: np.ndarray, groups: int) -> Estimate:
+    """Return a paired difference with its interval.
+
+    Args:
+        value: the difference on all that was measured.
+        samples: the same in each draw.
+        groups: how many radiographs were drawn from.
+    """
     if not np.isfinite(value) or not samples.size:
         return UNDEFINED
     low, high = (float(v) for v in np.percentile(samples, (2.5, 97.5)))

@@ -18,7 +18,7 @@ import numpy as np
 from kop_core.classes import CLASS_NAMES
 from kop_core.errors import DataSetError
 from kop_core.evaluation import intervals
-from kop_core.evaluation.comparison import _in_order_of, _interval
+from kop_core.evaluation.comparison import in_order_of, interval
 from kop_core.evaluation.intervals import DRAWS, Estimate
 from kop_core.evaluation.operating import CONDITIONS, Condition
 from kop_core.evaluation.predictions import Predictions
@@ -202,7 +202,7 @@ def difference(
     Raises:
         DataSetError: if the images or their labels are not the same.
     """
-    b = _in_order_of(a, b)
+    b = in_order_of(a, b)
     whose = a if a.by_radiograph or not b.by_radiograph else b
     first, second = (_by_radiograph(p, rule, whose.groups) for p in (a, b))
     each = np.concatenate([first, second], axis=1)  # one draw is for both
@@ -231,7 +231,7 @@ def difference(
 
 
 def _paired(value: float, samples: np.ndarray, groups: int) -> Estimate:
-    return _interval(value, samples[np.isfinite(samples)], groups)
+    return interval(value, samples[np.isfinite(samples)], groups)
 
 
 def _by_radiograph(predictions: Predictions, rule: Rule, group: np.ndarray) -> np.ndarray:
