@@ -25,7 +25,8 @@ _KEY = "setup_"
 _SHARES = ("test_share", "validation_share")
 _PLAIN = (
     "network", "epochs", "seed", "batch_size", "optimizer", "momentum", "schedule", "precision",
-    "split", "conflicts", "warmup_epochs", "class_weights", "keep", "weight_decay", "replicas",
+    "split", "conflicts", "view", "warmup_epochs", "class_weights", "keep", "weight_decay",
+    "replicas",
 )  # fmt: skip
 _ALTERED_SHARES = ("shift", "zoom", "brightness", "contrast")
 _PATIENCE = 10
@@ -57,6 +58,7 @@ _PRECISIONS = {
     "float32": "32 bit",
     "mixed_bfloat16": "16 bit (bfloat16), weights in 32",
 }
+_VIEWS = {"whole": "The whole picture", "joints": "The joints"}
 _STARTS = {
     "fresh": "Fresh weights",
     "imagenet": "Weights learned on ImageNet",
@@ -325,10 +327,17 @@ def network() -> None:
     titles = {name: networks.get(name).title for name in networks.names()}
     if st.session_state[key("network")] not in titles:
         st.session_state[key("network")] = next(iter(titles))
-    which, side, dropout = st.columns([2, 1, 1.4], vertical_alignment="bottom")
+    which, view, side, dropout = st.columns([1.8, 1.3, 1, 1.3], vertical_alignment="bottom")
     with which:
         _choose("Network", "network", titles, on_change=_another_network)
     chosen = networks.get(st.session_state[key("network")])
+    with view:
+        _choose(
+            "Is shown", "view", _VIEWS,
+            help="The joints: KOP finds the knee joints in a front view and shows the network "
+            "both, side by side. They are seen larger so, and nothing else is seen: no second "
+            "leg to count, no letters.",
+        )  # fmt: skip
     with side:
         _number(
             "Input size, pixels", "size", 0, 32,

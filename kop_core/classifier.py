@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from kop_core.explanation import Explainer
 from kop_core.model_store import Model
 from kop_core.prediction import Prediction
 from kop_core.radiographs import Radiograph
-from kop_core.radiographs.preparation import from_config
+from kop_core.radiographs.preparation import from_config, laid_back
 
 if TYPE_CHECKING:
     import keras
@@ -29,9 +30,9 @@ def load_network(model: Model) -> keras.Model:
     """
     model_store.verify(model)
     name, weights = model.card["network"], model.folder / model_store.WEIGHTS
-    side = from_config(model.card["preparation"]).height
+    shown = from_config(model.card["preparation"])
     try:
-        return networks.load(name, model.card["options"], weights, side)
+        return networks.load(name, model.card["options"], weights, shown.height, shown.view)
     except Exception as error:  # h5py and Keras raise anything at all on a wrong file
         raise ModelError(
             f"The weights of the model {model.id} do not fit the network {name}. "
@@ -101,6 +102,8 @@ class Classifier:
                 influence = self._explainer.explain(
                     explain, CLASS_NAMES.index(chosen), chosen, inputs, features
                 )
+            heat = laid_back(influence.heat, radiograph, self.preparation)
+            influence = replace(influence, heat=heat)
         return Prediction(
             file=radiograph.name,
             probabilities=probabilities,

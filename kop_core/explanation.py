@@ -88,7 +88,8 @@ class Influence:
     Attributes:
         method: name of the method.
         class_name: the class whose score was followed.
-        heat: float32, shape (height, width) of the network's input, 0 none to 1 most.
+        heat: float32, 0 none to 1 most, to be stretched over the whole picture: as large as
+            the network's input, or where that shows parts only, of the picture's proportions.
         evidence: whether anything speaks for the class; if not, ``heat`` is zero.
         cells: rows and columns of the map before it was enlarged to ``heat``.
     """

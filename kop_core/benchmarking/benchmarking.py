@@ -152,7 +152,9 @@ def _require_weights(jobs: Sequence[Job]) -> None:
     files = {job.config.pretrained: job.config for job in jobs if job.config.pretrained}
     for path, config in files.items():
         if path != pretrained.IMAGENET:
-            model = networks.build(config.network, size=config.size, **config.options)
+            model = networks.build(
+                config.network, size=config.size, view=config.view, **config.options
+            )
             pretrained.load(model, config.network, path)
 
 

@@ -12,6 +12,7 @@ from kop_core.commands import queueing
 from kop_core.commands.console import ProgressLine, start_tensorflow
 from kop_core.datasets.splits import CONFLICTS, PROTOCOLS
 from kop_core.errors import RunError
+from kop_core.radiographs.preparation import VIEWS
 from kop_core.training.config import (
     BACKBONE,
     CLASS_WEIGHTS,
@@ -39,6 +40,12 @@ def add(commands: Any) -> None:
     command.add_argument("--precision", choices=PRECISIONS, help="default: auto")
     command.add_argument(
         "--size", type=int, metavar="PIXELS", help="side of the input (default: the network's own)"
+    )
+    command.add_argument(
+        "--view",
+        choices=VIEWS,
+        help="what the network is shown: the whole picture (default), or the joints that are "
+        "found in it",
     )
     command.add_argument(
         "--replicas", type=int, metavar="N", help="GPUs that share each batch (default: 1)"
@@ -119,6 +126,7 @@ _SETTINGS = (
     "weight_decay",
     "precision",
     "size",
+    "view",
     "replicas",
     "class_weights",
     "validation_share",

@@ -21,7 +21,7 @@ from kop_core.datasets import prepared
 from kop_core.datasets.scanning import DataSet, Item
 from kop_core.errors import RadiographError
 from kop_core.radiographs import Preparation, read
-from kop_core.radiographs.preparation import prepare_grey
+from kop_core.radiographs.preparation import JOINTS, prepare_grey
 
 # Bytes of prepared pictures of one part that are held in memory; more go to a file.
 MEMORY_LIMIT = 2**30
@@ -54,7 +54,18 @@ class Augmentation:
     def apply(
         self, grey: np.ndarray, preparation: Preparation, rng: np.random.Generator
     ) -> np.ndarray:
-        """Return an altered copy of one prepared grey picture, float32, (height, width)."""
+        """Return an altered copy of one prepared grey picture, float32, (height, width).
+
+        Of a preparation that shows two joints each is altered by itself.
+        """
+        if preparation.fit == JOINTS:
+            halves = np.split(grey, 2, axis=1)
+            return np.concatenate([self._altered(h, preparation, rng) for h in halves], axis=1)
+        return self._altered(grey, preparation, rng)
+
+    def _altered(
+        self, grey: np.ndarray, preparation: Preparation, rng: np.random.Generator
+    ) -> np.ndarray:
         height, width = grey.shape
         draw = rng.uniform(-1, 1, size=6)
         angle = math.radians(self.rotation * draw[0])

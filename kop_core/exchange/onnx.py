@@ -25,7 +25,7 @@ from kop_core.errors import DataSetError, ExportError, RadiographError
 from kop_core.evaluation import Predictions, apply_temperature
 from kop_core.evaluation.calibration import LEAST
 from kop_core.model_store import PREDICTIONS, Model
-from kop_core.radiographs.preparation import Preparation, from_config
+from kop_core.radiographs.preparation import JOINTS, Preparation, from_config
 
 if TYPE_CHECKING:
     import keras
@@ -266,11 +266,19 @@ def _describe(written: onnx.ModelProto, model: Model) -> None:
 
 
 def _feeding(preparation: Preparation) -> str:
+    side = preparation.height
+    if preparation.fit == JOINTS:
+        shown = (
+            f"the squares around both knee joints, each scaled to {side} × {side}, side by side "
+            "(of one knee the square and its mirror image), as kop_core.radiographs cuts them out"
+        )
+    else:
+        shown = f"both sides scaled to {side} rows and {preparation.width} columns whatever the "
+        shown += "aspect ratio"
     return (
         f"Input: the radiograph as grey values from {preparation.low:g} (black, air) to "
-        f"{preparation.high:g} (white, dense), both sides scaled to {preparation.height} rows and "
-        f"{preparation.width} columns whatever the aspect ratio, repeated "
-        f"{preparation.channels} times as the last axis."
+        f"{preparation.high:g} (white, dense), {shown}, repeated {preparation.channels} times as "
+        "the last axis."
     )
 
 

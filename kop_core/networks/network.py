@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kop_core.classes import CLASS_NAMES
-from kop_core.radiographs.preparation import PREPARATIONS, Preparation, at_side
+from kop_core.radiographs.preparation import JOINTS, PREPARATIONS, WHOLE, Preparation, at_side
 
 if TYPE_CHECKING:
     import keras
@@ -65,9 +65,16 @@ class Network:
         """The preparation of pixels that it is trained with."""
         return PREPARATIONS[self.preparation]
 
-    def input_of(self, size: int | None) -> Preparation:
-        """Return its preparation to another side, in pixels; ``None`` for its own."""
-        return self.input if size is None else at_side(self.input, size)
+    def input_of(self, size: int | None, view: str = WHOLE) -> Preparation:
+        """Return its preparation to another height, and of another view.
+
+        Args:
+            size: pixels; ``None`` for its own.
+            view: what of a picture it is shown, one of
+                :data:`kop_core.radiographs.preparation.VIEWS`.
+        """
+        side = self.input.height if size is None else size
+        return at_side(PREPARATIONS["joints224"] if view == JOINTS else self.input, side)
 
     def wrong_size(self, size: int) -> str | None:
         """Return why it cannot be built for a side in pixels, or ``None`` if it can."""

@@ -45,6 +45,7 @@ def build(
     *,
     precision: str = "float32",
     size: int | None = None,
+    view: str = "whole",
     classes: int = len(CLASS_NAMES),
     **options: Any,
 ) -> keras.Model:
@@ -53,6 +54,8 @@ def build(
     Args:
         name: a registered name.
         size: side of the input in pixels; ``None`` for the network's own.
+        view: what of a picture it is shown, which decides how wide its input is; one of
+            :data:`kop_core.radiographs.preparation.VIEWS`.
         precision: a Keras dtype policy, such as ``"float32"`` or ``"mixed_bfloat16"``.
             Inputs and probabilities are float32 under each.
         classes: number of outputs; another one than KOP's only to compare with what was
@@ -74,23 +77,25 @@ def build(
         raise RunError(problem)
     with _dtype_policy(precision):
         return network.builder(
-            input_shape=network.input_of(size).shape,
+            input_shape=network.input_of(size, view).shape,
             classes=classes,
             **{**network.options, **options},
         )
 
 
-def load(name: str, options: dict[str, Any], path: Path, size: int | None = None) -> keras.Model:
+def load(
+    name: str, options: dict[str, Any], path: Path, size: int | None = None, view: str = "whole"
+) -> keras.Model:
     """Build a network in float32 and read its numbers from a ``model.keras``.
 
     The file's own description of layers is not read, so nothing in it can run; weights in
-    half precision become float32. ``size`` is as in :func:`build`.
+    half precision become float32. ``size`` and ``view`` are as in :func:`build`.
 
     Raises:
         UnknownNetwork: if there is none of that name.
         Exception: whatever Keras raises if the file does not fit the network.
     """
-    model = build(name, size=size, **options)
+    model = build(name, size=size, view=view, **options)
     with warnings.catch_warnings():
         # Keras only warns of layers that it finds no weights for, and leaves them random.
         warnings.simplefilter("error", UserWarning)

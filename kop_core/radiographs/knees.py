@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -22,9 +23,12 @@ CELL, CELLS, DIRECTIONS = 6, 8, 9
 SIDE = CELL * CELLS
 # Joints score above 1.5 in front views of legs; what is none, below. See benchmarks/knees.py.
 LEAST = 1.5
+# The square that is cut out is larger than the joint by so much: it may be found a little off.
+MARGIN = 1.1
 _LONGER = 512
 _BOXES = np.geomspace(60, 320, 18)
 _APART = 0.55
+_FOUND: WeakKeyDictionary[Radiograph, dict] = WeakKeyDictionary()
 _ROUND = 2 * CELL
 
 
@@ -48,11 +52,20 @@ class Knee:
 def find_knees(radiograph: Radiograph, most: int = 2, least: float = LEAST) -> tuple[Knee, ...]:
     """Return the knee joints of a front view, from left to right.
 
+    What was found in a picture is kept as long as the picture is.
+
     Args:
         radiograph: the picture.
         most: how many to look for.
         least: score below which nothing is taken for one.
     """
+    kept = _FOUND.setdefault(radiograph, {})
+    if (most, least) not in kept:
+        kept[most, least] = _find(radiograph, most, least)
+    return kept[most, least]
+
+
+def _find(radiograph: Radiograph, most: int, least: float) -> tuple[Knee, ...]:
     import cv2
 
     grey = np.ascontiguousarray(radiograph.pixels, dtype=np.float32)
@@ -71,25 +84,16 @@ def find_knees(radiograph: Radiograph, most: int = 2, least: float = LEAST) -> t
     return tuple(sorted(kept, key=lambda knee: knee.x))
 
 
-def crop(radiograph: Radiograph, knee: Knee, side: int, margin: float = 1.1) -> np.ndarray:
-    """Return the square around a joint: float32 in [0, 1], shape (side, side).
-
-    What lies outside the picture is black.
+def box(knee: Knee, margin: float = MARGIN) -> tuple[int, int, int, int]:
+    """Return the square around a joint: left, top, right, bottom, in pixels of the picture.
 
     Args:
-        radiograph: the picture.
         knee: the joint.
-        side: of what is returned, in pixels.
         margin: by how much the square is larger than the joint's.
     """
-    from PIL import Image
-
-    reach = knee.side * margin / 2
-    box = (knee.x - reach, knee.y - reach, knee.x + reach, knee.y + reach)
-    whole = tuple(round(edge) for edge in box)
-    picture = Image.fromarray(np.asarray(radiograph.pixels, np.float32)).crop(whole)
-    # Pillow's bilinear filter widens with the scale, so reducing does not alias.
-    return np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR), np.float32)
+    reach = max(1, round(knee.side * margin / 2))
+    x, y = round(knee.x), round(knee.y)
+    return x - reach, y - reach, x + reach, y + reach
 
 
 def cells(grey: np.ndarray) -> np.ndarray:

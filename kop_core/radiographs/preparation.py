@@ -25,7 +25,9 @@ class Preparation:
         low: input value of black.
         high: input value of white.
         fit: ``"stretch"`` scales both sides to the input's, whatever the aspect
-            ratio, as the paper's does.
+            ratio, as the paper's does. ``"joints"`` shows the joints of both knees side by
+            side, each as high as the input; of one knee the joint and its mirror image. Of
+            a picture in which no joint is found, all of it in both places.
     """
 
     name: str
@@ -37,6 +39,11 @@ class Preparation:
     fit: str = "stretch"
 
     @property
+    def view(self) -> str:
+        """What of a picture it shows: ``"whole"`` or ``"joints"``."""
+        return JOINTS if self.fit == JOINTS else WHOLE
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of the input, (height, width, channels)."""
         return (self.height, self.width, self.channels)
@@ -46,12 +53,16 @@ class Preparation:
         return asdict(self)
 
 
+WHOLE, JOINTS = VIEWS = ("whole", "joints")
+
 PREPARATIONS: dict[str, Preparation] = {
     p.name: p
     for p in (
         # Ali et al. 2025 give 224×224×3; the range is that of the notebooks which
         # share the paper's table of layers (shared/design.md).
         Preparation("stretch224", 224, 224, 3, -1.0, 1.0),
+        # Two crops of single knees, as the encoders of kop_core.pretraining saw them.
+        Preparation("joints224", 224, 448, 3, -1.0, 1.0, "joints"),
     )
 }
 
@@ -61,11 +72,12 @@ SMALLEST_SIDE, LARGEST_SIDE = 32, 1024
 
 
 def at_side(preparation: Preparation, side: int) -> Preparation:
-    """Return the same preparation to another side, named after it: ``stretch160``."""
-    if side == preparation.height == preparation.width:
+    """Return the same preparation to another height, named after it: ``stretch160``."""
+    if side == preparation.height:
         return preparation
     name = f"{preparation.name.rstrip('0123456789')}{side}"
-    return replace(preparation, name=name, height=side, width=side)
+    width = side * preparation.width // preparation.height
+    return replace(preparation, name=name, height=side, width=width)
 
 
 def from_config(config: dict[str, Any]) -> Preparation:
@@ -89,11 +101,71 @@ def from_config(config: dict[str, Any]) -> Preparation:
 
 def prepare_grey(radiograph: Radiograph, preparation: Preparation) -> np.ndarray:
     """Return the one grey channel of :func:`prepare`, float32, shape (height, width)."""
-    picture = Image.fromarray(radiograph.pixels)
-    # Pillow's bilinear filter widens with the scale, so reducing does not alias.
-    scaled = picture.resize((preparation.width, preparation.height), Image.Resampling.BILINEAR)
-    grey = np.asarray(scaled, dtype=np.float32)
+    if preparation.fit == JOINTS:
+        parts = [_grey(radiograph, box, preparation.height) for box in _boxes(radiograph)]
+        grey = np.concatenate(parts if len(parts) == 2 else [parts[0], parts[0][:, ::-1]], axis=1)
+    else:
+        grey = _grey(radiograph, None, preparation.height, preparation.width)
     return grey * np.float32(preparation.high - preparation.low) + np.float32(preparation.low)
+
+
+def _boxes(radiograph: Radiograph) -> list[tuple[int, int, int, int] | None]:
+    """Return the square around each joint, from left to right; ``None`` for all of a picture."""
+    from kop_core.radiographs import knees
+
+    return [knees.box(knee) for knee in knees.find_knees(radiograph)] or [None]
+
+
+def _grey(
+    radiograph: Radiograph,
+    box: tuple[int, int, int, int] | None,
+    height: int,
+    width: int | None = None,
+) -> np.ndarray:
+    """Return a part of a picture, scaled; what lies outside the picture is black."""
+    picture = Image.fromarray(radiograph.pixels)
+    if box is not None:
+        picture = picture.crop(box)
+    # Pillow's bilinear filter widens with the scale, so reducing does not alias.
+    scaled = picture.resize((width or height, height), Image.Resampling.BILINEAR)
+    return np.asarray(scaled, dtype=np.float32)
+
+
+def laid_back(
+    heat: np.ndarray, radiograph: Radiograph, preparation: Preparation, longer: int = 512
+) -> np.ndarray:
+    """Return a map over a network's input as one over the picture that it was prepared from.
+
+    Args:
+        heat: float32, (height, width) of the input.
+        radiograph: the picture.
+        preparation: how it was prepared.
+        longer: longer side of what is returned, for a preparation that cuts parts out.
+
+    Returns:
+        float32: the map itself, to be stretched over the picture, or one of the picture's
+        proportions that is zero outside of what the network saw.
+    """
+    if preparation.fit != JOINTS:
+        return heat
+    boxes, side = _boxes(radiograph), preparation.height
+    halves = [heat[:, :side], heat[:, side:]]
+    if len(boxes) == 1:  # the second half is the first, mirrored
+        halves = [np.maximum(halves[0], halves[1][:, ::-1])]
+    if boxes == [None]:
+        return halves[0]
+    scale = longer / max(radiograph.height, radiograph.width)
+    whole = np.zeros(
+        [max(1, round(scale * side)) for side in (radiograph.height, radiograph.width)], np.float32
+    )
+    for box, half in zip(boxes, halves):
+        left, top, right, bottom = (round(scale * edge) for edge in box)
+        shape = (max(1, right - left), max(1, bottom - top))
+        seen = np.asarray(Image.fromarray(half).resize(shape, Image.Resampling.BILINEAR))
+        inside = whole[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
+        seen = seen[max(0, -top) :, max(0, -left) :][: inside.shape[0], : inside.shape[1]]
+        np.maximum(inside, seen, out=inside)
+    return whole
 
 
 def prepare(radiograph: Radiograph, preparation: Preparation) -> np.ndarray:

@@ -7,7 +7,8 @@ import re
 import numpy as np
 
 from kop_core.errors import WrongBodyPart
-from kop_core.radiographs.preparation import Preparation
+from kop_core.radiographs.knees import find_knees
+from kop_core.radiographs.preparation import JOINTS, Preparation
 from kop_core.radiographs.radiograph import Radiograph
 
 _KNEE = re.compile(r"KNEE|PATELLA|KNIE|GENOU|GINOCCHIO|RODILLA|JOELHO")
@@ -54,6 +55,11 @@ def cautions(radiograph: Radiograph, preparation: Preparation) -> tuple[str, ...
         found.append("The picture has almost no contrast. There may be nothing on it to classify.")
     elif high - low < 0.2:
         found.append("The picture uses little of the grey scale. Check how it was exported.")
+    if preparation.fit == JOINTS and not find_knees(radiograph):
+        found.append(
+            "No knee joint was found in the picture, and this model judges joints. It was shown "
+            "the whole picture instead: its scores mean little."
+        )
     if min(radiograph.height, radiograph.width) < min(preparation.height, preparation.width):
         found.append(
             f"The picture ({radiograph.width} × {radiograph.height}) is smaller than the network's "

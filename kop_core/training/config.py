@@ -11,6 +11,7 @@ from kop_core.datasets.feeding import Augmentation
 from kop_core.datasets.splits import CONFLICTS, PROTOCOLS, check_fold
 from kop_core.errors import RunError
 from kop_core.radiographs import Preparation
+from kop_core.radiographs.preparation import VIEWS
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("cosine", "steps", "constant")
@@ -76,6 +77,8 @@ class TrainingConfig:
             layer for all that comes before it; ``None`` for nothing.
         head_epochs: epochs at the beginning in which only the head learns.
         backbone_rate: factor of the learning rate for the backbone.
+        view: what of each picture the network is shown: all of it (``"whole"``), or the joints
+            (``"joints"``; see :class:`kop_core.radiographs.Preparation`).
     """
 
     network: str = "paper"
@@ -107,6 +110,7 @@ class TrainingConfig:
     freeze: str | None = None
     head_epochs: int = 0
     backbone_rate: float = 1.0
+    view: str = "whole"
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -136,6 +140,7 @@ class TrainingConfig:
                 self.class_weights in CLASS_WEIGHTS,
                 _one_of("class weighting", self.class_weights, CLASS_WEIGHTS),
             ),
+            (self.view in VIEWS, _one_of("view", self.view, VIEWS)),
             (self.keep in KEEP, _one_of("choice of weights", self.keep, KEEP)),
             (0 <= self.weight_decay < 1, "The weight decay must be at least 0 and below 1."),
             *self._checks_of_validation(),
@@ -242,7 +247,7 @@ class TrainingConfig:
         Raises:
             UnknownNetwork: if there is no such network.
         """
-        return networks.get(self.network).input_of(self.size)
+        return networks.get(self.network).input_of(self.size, self.view)
 
     def get_config(self) -> dict[str, Any]:
         """Return it as plain values for JSON."""
@@ -294,6 +299,7 @@ _KINDS: dict[str, type | tuple] = {
     "freeze": (str, type(None)),
     "head_epochs": int,
     "backbone_rate": _NUMBER,
+    "view": str,
 }
 
 

@@ -491,7 +491,7 @@ class _Clock:
 def _parameters(config: TrainingConfig) -> int:
     from kop_core import networks
 
-    built = networks.build(config.network, size=config.size, **config.options)
+    built = networks.build(config.network, size=config.size, view=config.view, **config.options)
     return networks.counts(built)["parameters"]
 
 
@@ -561,6 +561,7 @@ def key(config: TrainingConfig) -> str:
         "network": config.network,
         "options": {k: v for k, v in sorted(config.options.items()) if k not in _FREE},
         "size": config.size,
+        "view": config.view,
         "batch_size": config.batch_size,
         "optimizer": config.optimizer,
         "momentum": config.momentum > 0,

@@ -17,6 +17,7 @@ from kop_core.errors import RunError
 from kop_core.evaluation import Evaluation, Predictions, evaluate
 from kop_core.evaluation.calibration import calibration
 from kop_core.networks.pretrained import IMAGENET
+from kop_core.radiographs.preparation import WHOLE
 from kop_core.training.config import BACKBONE
 from kop_core.training.leaving_out import said_of_marked
 from kop_core.training.predicting import predict
@@ -78,8 +79,7 @@ def finish(
         RunError: if the network says what is no number, or the model cannot be written.
     """
     config = record["config"]
-    size = config.get("size")
-    full = networks.build(config["network"], size=size, **config["options"])
+    full = networks.build(config["network"], **_input(config), **config["options"])
     full.set_weights(trained.get_weights())
     in_full = predict(full.predict_on_batch, test, _BATCH)
     if not np.isfinite(in_full).all():
@@ -176,8 +176,13 @@ def _served(
     progress: Callable[[int, int], None] | None,
 ) -> np.ndarray:
     """Return what the model says of the test part that is in its file."""
-    served = networks.load(config["network"], config["options"], run.model, config.get("size"))
+    served = networks.load(config["network"], config["options"], run.model, **_input(config))
     return predict(served.predict_on_batch, test, _BATCH, progress)
+
+
+def _input(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides the shape of a network's input; older records know no views."""
+    return {"size": config.get("size"), "view": config.get("view", WHOLE)}
 
 
 def _fits_half(full: keras.Model) -> bool:
@@ -189,7 +194,7 @@ def _fits_half(full: keras.Model) -> bool:
 def _save(full: keras.Model, config: dict[str, Any], run: RunFolder, precision: str) -> None:
     """Write the model's file, its weights rounded to a precision."""
     kept = networks.build(
-        config["network"], precision=precision, size=config.get("size"), **config["options"]
+        config["network"], precision=precision, **_input(config), **config["options"]
     )
     kept.set_weights([w.astype(v.dtype) for w, v in zip(full.get_weights(), kept.weights)])
     try:
@@ -225,7 +230,7 @@ def _card(
         "options": {**network.options, **config["options"]},
         "parameters": model.count_params(),
         "reference": network.reference,
-        "preparation": network.input_of(config.get("size")).get_config(),
+        "preparation": network.input_of(**_input(config)).get_config(),
         "classes": list(CLASS_NAMES),
         "statements": statements(record, evaluation, kept, outcome),
         "data": data,

@@ -333,6 +333,7 @@ class Training:
             settings.network,
             precision=self.precision,
             size=settings.size,
+            view=settings.view,
             **settings.options,
             **more,
         )

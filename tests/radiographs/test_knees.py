@@ -56,10 +56,5 @@ def test_a_picture_without_a_joint(shape):
     assert knees.find_knees(blank(noise), least=2.0) == ()
 
 
-def test_a_crop_is_the_square_around_the_joint_and_black_outside():
-    pixels = np.zeros((100, 100))
-    pixels[40:60, 40:60] = 1.0
-    middle = knees.crop(blank(pixels), knees.Knee(50, 50, 20, 5), 32, margin=1.0)
-    assert middle.shape == (32, 32) and middle.min() == 1.0
-    corner = knees.crop(blank(np.ones((100, 100))), knees.Knee(0, 0, 40, 5), 32, margin=1.0)
-    assert corner[:14, :14].max() == 0 and corner[18:, 18:].min() == 1
+def test_the_square_around_a_joint():
+    assert knees.box(knees.Knee(50.2, 60.4, 20, 5), margin=1.5) == (35, 45, 65, 75)

@@ -481,6 +481,29 @@ def test_another_side_of_the_input_is_trained_served_and_on_the_card(
     np.testing.assert_allclose(served, kept.probabilities[0], atol=1e-4)
 
 
+def test_a_network_that_is_shown_joints_is_trained_served_and_explained(
+    small_data, small_network, tmp_path, monkeypatch
+):
+    from kop_core import radiographs
+    from kop_core.classifier import Classifier
+    from kop_core.radiographs import knees
+
+    joint = knees.Knee(48, 64, 40, 5.0)
+    monkeypatch.setattr(knees, "find_knees", lambda radiograph: (joint,))
+    config = replace(CONFIG, epochs=1, size=64, view="joints", augmentation=None)
+    run = RunFolder(train(config, small_data, tmp_path / "run"))
+    model = model_store.open_model(run.path)
+    assert model.card["preparation"]["name"] == "joints64"
+    classifier = Classifier(model)
+    kept = Predictions.read(run.predictions)
+    picture = radiographs.read(small_data / kept.files[0])
+    said = classifier.classify(picture, explain="gradcam")
+    np.testing.assert_allclose(list(said.probabilities.values()), kept.probabilities[0], atol=1e-4)
+    heat = said.influence.heat
+    assert heat.shape == (512, 384)  # of the picture's proportions, nothing outside the joint
+    assert heat[: 512 * 40 // 128].max() == heat[512 * 90 // 128 :].max() == 0
+
+
 def test_a_batch_larger_than_the_data_is_named(small_data, small_network, tmp_path):
     with pytest.raises(RunError, match=r"batch \(64 pictures\) is larger than the training part"):
         train(replace(CONFIG, batch_size=64), small_data, tmp_path / "run")
