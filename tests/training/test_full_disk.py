@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kop_core.evaluation import Predictions
-from kop_core.training import runs
+from kop_core.training import runs, train
 from kop_core.training.run_folder import RunFolder
 from tests.conftest import missing
 from tests.training.test_worker import CONFIG, again, command, ended, until
@@ -50,12 +50,11 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_says_what_to_do(
     disk, small_data, small_network, tmp_path
 ):
     config = replace(CONFIG, epochs=6)
-    whole = runs.create(config, small_data, root=tmp_path / "runs")
-    runs.start(whole, command=command(whole))
     run = runs.create(config, small_data, root=disk)
     runs.start(run, command=command(run, "--pause", "0.25"))
     until(run, lambda r: r.epoch == 2 and r.progress["stage"] == "training")
     film = fill(disk)
+    whole = RunFolder(train(config, small_data, tmp_path / "whole"))
     found = until(run, ended)
     assert found.state == "failed"
     assert "could not be written (No space left on device)" in found.message
@@ -67,9 +66,8 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_says_what_to_do(
     film.unlink()
     runs.resume(again(run), command=command(run))
     assert until(run, ended).state == "finished"
-    until(whole, ended)
     np.testing.assert_allclose(
-        Predictions.read(RunFolder(whole.folder).predictions).probabilities,
+        Predictions.read(whole.predictions).probabilities,
         Predictions.read(paths.predictions).probabilities,
         atol=1e-4,
     )
