@@ -404,7 +404,7 @@ def beginning() -> None:
     if learns != "head":
         with first:
             _number(
-                "Head alone first, epochs", "head_epochs", 0, 1,
+                "Head first, epochs", "head_epochs", 0, 1,
                 help="So many epochs train the head only, before the rest learns too. A fresh "
                 "head would else spoil what the network knows.",
             )  # fmt: skip
