@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Each worker holds a TensorFlow and may start a browser: some 2 GB.
+# Each worker holds a TensorFlow and may start a browser: some 2 GB. Files are tested in their order:
+# by number of tests the longest, which are few and in a browser, would be left for the end.
 WORKERS ?= 2
 
 .PHONY: app test lint clean
@@ -12,7 +13,7 @@ app: $(VENV)/app.ready
 	$(BIN)/streamlit run app.py
 
 test: $(VENV)/dev.ready lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/dev.ready
 	$(BIN)/ruff check .
