@@ -193,8 +193,7 @@ def test_changing_the_model_and_reading_its_card(page, full_size, shipped):
     expect(dialog.get_by_text("same radiograph in training")).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768)])
+@pytest.mark.parametrize(("width", "height", "scheme"), [(1440, 900, "light"), (1024, 768, "dark")])
 def test_nothing_scrolls_sideways(chromium, server, full_size, tmp_path, width, height, scheme):
     context = chromium.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, base_url=server

@@ -150,8 +150,7 @@ def test_faults_are_said_and_the_page_stays(page, tmp_path):
     expect(page.get_by_label("Folder of class folders")).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(1440, 900), (1024, 768)])
+@pytest.mark.parametrize(("size", "scheme"), [((1440, 900), "light"), ((1024, 768), "dark")])
 def test_nothing_scrolls_sideways(page, knees, scheme, size):
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": size[0], "height": size[1]})

@@ -34,10 +34,16 @@ def test_a_cell_says_what_it_counts(page):
     opened(page)
     chart = page.get_by_test_id("stPlotlyChart").nth(1)
     chart.scroll_into_view_if_needed()
-    box = chart.locator(".nsewdrag").first.bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 6 - 4, box["y"] + box["height"] * 5 / 6)
-    page.mouse.move(box["x"] + box["width"] / 6, box["y"] + box["height"] * 5 / 6, steps=4)
-    expect(chart.locator(".hoverlayer")).to_contain_text("images labelled osteoporosis")
+    said = chart.locator(".hoverlayer")
+    for _ in range(20):  # the page may still be moving while it is drawn
+        box = chart.locator(".nsewdrag").first.bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 6 - 4, box["y"] + box["height"] * 5 / 6)
+        page.mouse.move(box["x"] + box["width"] / 6, box["y"] + box["height"] * 5 / 6, steps=4)
+        page.wait_for_timeout(300)
+        if said.text_content():
+            break
+        chart.scroll_into_view_if_needed()
+    expect(said).to_contain_text("images labelled osteoporosis")
 
 
 def test_the_model_is_kept_in_the_address(page):
@@ -93,8 +99,7 @@ def test_the_downloads_open(page, chromium, tmp_path, shipped):
     context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768)])
+@pytest.mark.parametrize(("width", "height", "scheme"), [(1440, 900, "light"), (1024, 768, "dark")])
 def test_nothing_scrolls_sideways(chromium, server, width, height, scheme):
     context = chromium.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, base_url=server
