@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kop_core.commands.console import print_json, start_tensorflow, write_file
-from kop_core.commands.evaluate import _draws, _print_table
+from kop_core.commands.console import draws, print_json, print_table, start_tensorflow, write_file
 from kop_core.errors import KopError
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--speed", action="store_true", help="measure milliseconds an image on this machine"
     )
-    command.add_argument("--draws", type=_draws, default=2000, help="of each test (2000)")
+    command.add_argument("--draws", type=draws, default=2000, help="of each test (2000)")
     command.add_argument("--seed", type=int, default=0, help="of the draws (0)")
     command.add_argument(
         "--models", type=Path, metavar="FOLDER", dest="models_folder", help="folder of the models"
@@ -136,18 +135,18 @@ def _print(found: Compared) -> None:
 
     for sentence in (*words.answer(found), *words.ensemble_note(found)):
         print(sentence)
-    _print_table("Models (95 % CI)", words.figures_table(found))
+    print_table("Models (95 % CI)", words.figures_table(found))
     for sentence in words.warnings(found):
         print(sentence)
     if found.tested:
         for figure in found.figures:
-            _print_table(words.title(figure), words.pairs_table(found, figure))
-        _print_table("McNemar's test", words.mcnemar_table(found))
+            print_table(words.title(figure), words.pairs_table(found, figure))
+        print_table("McNemar's test", words.mcnemar_table(found))
         print(words.how_tested(found))
     if untested := words.untested_table(found):
-        _print_table("Not tested against each other", untested)
-    _print_table("Speed and size", words.size_table(found.entries))
+        print_table("Not tested against each other", untested)
+    print_table("Speed and size", words.size_table(found.entries))
     if note := words.speed_note(found.entries):
         print(note)
-    _print_table("The literature, on other data", words.published_table())
+    print_table("The literature, on other data", words.published_table())
     print(words.PUBLISHED_NOTE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -150,3 +151,19 @@ def start_tensorflow() -> None:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def draws(text: str) -> int:
+    """Read how often something is drawn, for the command line."""
+    if not text.isdecimal() or not 100 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 100 to 100000")
+    return int(text)
+
+
+def print_table(title: str, rows: list[dict[str, str]]) -> None:
+    """Print rows under their headings, in columns that fit."""
+    print(f"\n{title}")
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    for line in lines:
+        print("  " + "  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kop_core import model_store, wording
-from kop_core.commands.console import print_json, write_file
+from kop_core.commands.console import draws, print_json, print_table, write_file
 from kop_core.errors import KopError, ModelError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--coverage", type=_share, default=0.9, help="wished of conformal sets (default 0.9)"
     )
-    command.add_argument("--draws", type=_draws, default=2000, help="of the bootstrap (2000)")
+    command.add_argument("--draws", type=draws, default=2000, help="of the bootstrap (2000)")
     command.add_argument("--seed", type=int, default=0, help="of the bootstrap and the cut (0)")
     command.set_defaults(run=_run)
 
@@ -54,12 +54,6 @@ def _share(text: str) -> float:
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return value
-
-
-def _draws(text: str) -> int:
-    if not text.isdecimal() or not 100 <= int(text) <= 100_000:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 100 to 100000")
-    return int(text)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -114,29 +108,20 @@ def _print(found: Report, model: Model | None) -> None:
     overall = [
         {k: r[k] for k in ("Figure", "Value (95 % CI)")} for r in words.overall_table(measured)
     ]
-    _print_table("All classes", overall)
-    _print_table("By class (95 % CI)", words.class_table(measured))
-    _print_table("Labelled (rows), called (columns)", words.confusion_table(measured))
+    print_table("All classes", overall)
+    print_table("By class (95 % CI)", words.class_table(measured))
+    print_table("Labelled (rows), called (columns)", words.confusion_table(measured))
     print(words.mistakes(measured))
     if found.calibration.temperature:
-        _print_table("Calibration", words.calibration_table(found.calibration.temperature))
+        print_table("Calibration", words.calibration_table(found.calibration.temperature))
     else:
         print()
     for sentence in words.calibration(found.calibration, measured):
         print(sentence)
-    _print_table("Operating points", words.operating_table(found.operating_points))
+    print_table("Operating points", words.operating_table(found.operating_points))
     for reason in dict.fromkeys(p.reason for p in found.operating_points if p.reason):
         print(reason)
-    _print_table("Conformal sets", words.conformal_table(found.conformal))
+    print_table("Conformal sets", words.conformal_table(found.conformal))
     for sentence in words.conformal(found.conformal):
         print(sentence)
     print(f"\nIntervals: {measured.get_config()['interval']}.")
-
-
-def _print_table(title: str, rows: list[dict[str, str]]) -> None:
-    """Print rows under their headings, in columns that fit."""
-    print(f"\n{title}")
-    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    for line in lines:
-        print("  " + "  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip())

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from kop_core.errors import ModelError
+from kop_core.radiographs import knees
 from kop_core.radiographs.radiograph import Radiograph
 
 
@@ -111,8 +112,6 @@ def prepare_grey(radiograph: Radiograph, preparation: Preparation) -> np.ndarray
 
 def _boxes(radiograph: Radiograph) -> list[tuple[int, int, int, int] | None]:
     """Return the square around each joint, from left to right; ``None`` for all of a picture."""
-    from kop_core.radiographs import knees
-
     return [knees.box(knee) for knee in knees.find_knees(radiograph)] or [None]
 
 
