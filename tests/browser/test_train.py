@@ -116,7 +116,7 @@ def test_from_a_folder_to_a_published_model(page, knees, runs_folder, served_mod
     colleague = page.context.new_page()
     colleague.goto(page.url)
     for one in (page, colleague):
-        expect(one.get_by_role("heading", name="My first run")).to_be_visible()
+        expect(one.get_by_role("heading", name="My first run")).to_be_visible(timeout=LONG)
         expect(one.get_by_text("How good", exact=True)).to_be_visible(timeout=LONG)
         no_error(one)
     colleague.close()

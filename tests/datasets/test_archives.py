@@ -23,12 +23,13 @@ SMALL = replace(LIMITS, max_members=20, max_bytes=200_000, max_member=100_000, f
 
 
 def packed(members: dict | list, method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """A zip of names, or of ``ZipInfo``, with their bytes."""
+    """A zip of names, or of ``ZipInfo``, with their bytes; the same for the same members."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", method) as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of names that are there twice
         for name, data in members.items() if isinstance(members, dict) else members:
-            archive.writestr(name, data)
+            info = name if isinstance(name, zipfile.ZipInfo) else zipfile.ZipInfo(name)
+            archive.writestr(info, data, None if info is name else method)
     return stream.getvalue()
 
 
