@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Each worker holds a TensorFlow and may start a browser: some 2 GB. Files are tested in their order:
-# by number of tests the longest, which are few and in a browser, would be left for the end.
+# Each worker holds a TensorFlow and may start a browser: some 2 GB. Files are begun in the order that
+# tests/conftest.py says, the longest first.
 WORKERS ?= 2
 
 .PHONY: app test lint clean

@@ -19,6 +19,26 @@ SHARED = ROOT.parent / "shared" / "data"
 REQUIRE_ALL = bool(os.environ.get("KOP_REQUIRE_ALL"))
 
 
+# The longest files, in the order in which they are begun: what is left for the end is short, so
+# that no worker stands idle.
+LONGEST = (
+    "browser/test_train.py", "datasets/test_copies.py", "browser/test_browser.py",
+    "pages/test_train.py", "networks/test_catalogue.py", "browser/test_data.py",
+    "training/test_trainer.py", "pages/test_data.py", "browser/test_report.py",
+    "training/test_worker.py", "test_cli.py", "pages/test_confusion.py", "exchange/test_onnx.py",
+    "benchmarking/test_cluster.py", "test_classifier.py", "reproduction/test_reproducing.py",
+    "benchmarking/test_benchmarking.py", "training/test_mirrored.py", "browser/test_compare.py",
+    "evaluation/test_metrics.py", "training/test_transfer.py", "evaluation/test_comparison.py",
+    "benchmarking/test_command.py", "reproduction/test_command.py", "browser/test_confusion.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; within a file the tests keep their order."""
+    first = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path, len(first)))
+
+
 def missing(what: str) -> None:
     """Skip a test that cannot run here; in CI, where it must, fail it."""
     if REQUIRE_ALL:

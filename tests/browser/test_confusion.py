@@ -43,9 +43,12 @@ def click(page: Page, true: int, column: int, columns: int = 3) -> None:
     settled(page)
 
 
-def shown(page: Page) -> list[str]:
-    names = page.locator(CASES).evaluate_all("all => all.map(e => e.alt)")
-    return [name.removeprefix("Radiograph ") for name in names]
+def shows(page: Page, files: list[str]) -> None:
+    """Wait until the X-rays of those files are shown, in that order, and no others."""
+    pictures = page.locator(CASES)
+    expect(pictures).to_have_count(len(files))
+    for place, file in enumerate(files):
+        expect(pictures.nth(place)).to_have_attribute("alt", f"Radiograph {file}")
 
 
 def expected(shipped, true: str, called: str) -> list[str]:
@@ -65,9 +68,9 @@ def test_a_cell_is_clicked_moved_marked_and_found_again(
         opened(page, "/confusion", data)
         click(page, 2, 0)
         expect(page).to_have_url(re.compile("cell=osteoporosis-healthy"))
-        assert shown(page) == expected(shipped, "osteoporosis", "healthy")
+        shows(page, expected(shipped, "osteoporosis", "healthy"))
         click(page, 0, 2)
-        assert shown(page) == expected(shipped, "healthy", "osteoporosis")
+        shows(page, expected(shipped, "healthy", "osteoporosis"))
         assert str(data) not in page.url
 
         page.get_by_role("button", name=re.compile(r"\bMark\b")).first.click()

@@ -1,6 +1,6 @@
 """The Train page in a real browser: from a folder to a published model, and what may come between.
 
-The network is the paper's, on small pictures, so that an epoch takes a second or two.
+The networks are the paper's and AlexNet, on small pictures, so that an epoch takes a second or two.
 """
 
 from __future__ import annotations
@@ -71,8 +71,11 @@ def start(page: Page, data: Path, epochs: int, title: str) -> str:
 
 
 def button(page, name: str):
-    """Return a button by its words; before them stands the name of its icon."""
-    return page.get_by_role("button", name=re.compile(rf"(^|\s){name}$"))
+    """Return a button of the page by its words; before them stands the name of its icon.
+
+    Streamlit's own bar has a Stop of its own while the page is being drawn.
+    """
+    return page.get_by_test_id("stMain").get_by_role("button", name=re.compile(rf"(^|\s){name}$"))
 
 
 def badge(page: Page, word: str) -> None:
@@ -184,8 +187,10 @@ def out_and_in_again(page: Page, run_id: str, models: Path, place: Path) -> None
 
 
 def test_queued_killed_resumed_stopped_and_deleted(page, knees, runs_folder):
-    first = start(page, knees, 200, "Long one")
+    first = runs.create(small_run(), knees, "Long one", runs_folder).id
+    runs.start(runs.get(first, runs_folder))
     until(first, runs_folder, lambda r: r.state == "running" and r.epoch >= 1)
+    page.goto(f"/train?run={first}")
     badge(page, "Running")
     page.get_by_role("button", name="Use these settings again").click()
     page.get_by_role("button", name="Add to the queue").wait_for(timeout=LONG)
@@ -251,8 +256,12 @@ def test_a_run_outlives_the_dashboard(chromium, knees, served_models, cache, tmp
 
 
 def small_run():
+    """Return settings of a run that is quick, and longer than any test."""
     from dataclasses import replace
 
     from kop_core.training.setting_up import RECOMMENDED
 
-    return replace(RECOMMENDED, size=128, batch_size=8, epochs=500, patience=None)
+    return replace(
+        RECOMMENDED, network="alexnet", options={}, size=64, batch_size=8, epochs=2000,
+        patience=None,
+    )  # fmt: skip
