@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kop_core import documents
 from kop_core.benchmarking.results import Arm
-from kop_core.reproduction.figures import _COLOURS, _STYLE, _figure, _save
 
 _ROW = 0.36
 _CHANCE = 0.5
@@ -21,10 +21,8 @@ def areas(arms: Sequence[Arm], titles: Mapping[str, str], path: Path) -> None:
         titles: of the networks, by name, in the order in which they are drawn.
         path: the file.
     """
-    import matplotlib
-
-    figure, panels = _figure(len(arms), sharey=True)
-    with matplotlib.rc_context(_STYLE):
+    figure, panels = documents.panels(len(arms), sharey=True)
+    with documents.style():
         figure.set_figheight(1.6 + _ROW * len(titles))
         for axes, arm in zip(panels, arms):
             for place, name in enumerate(titles):
@@ -36,7 +34,7 @@ def areas(arms: Sequence[Arm], titles: Mapping[str, str], path: Path) -> None:
             axes.set_xlabel("Macro AUC, 95 % interval (dashed: chance)")
         panels[0].set_yticks(range(len(titles)), list(titles.values()))
         panels[0].set_ylim(len(titles) - 0.5, -0.5)
-    _save(figure, path)
+    documents.save(figure, path)
 
 
 def _row(axes: Any, place: int, arm: Arm, name: str) -> None:
@@ -44,8 +42,8 @@ def _row(axes: Any, place: int, arm: Arm, name: str) -> None:
     mean = found.mean
     if mean.value is None:
         return
-    axes.plot([mean.low, mean.high], [place, place], color=_COLOURS[0], linewidth=2)
-    axes.plot(mean.value, place, "o", color=_COLOURS[0])
+    axes.plot([mean.low, mean.high], [place, place], color=documents.COLOURS[0], linewidth=2)
+    axes.plot(mean.value, place, "o", color=documents.COLOURS[0])
     if found.range:
         each = [value for value in found.each if value is not None]
         axes.plot(each, [place + 0.2] * len(each), "|", color="#666666", markersize=5)

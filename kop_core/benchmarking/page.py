@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kop_core import networks
+from kop_core import documents, networks
 from kop_core.benchmarking import figures, runs
 from kop_core.benchmarking.planning import REFERENCE
 from kop_core.benchmarking.results import BY_RADIOGRAPH, Arm, Results, read_all
 from kop_core.errors import RunError
 from kop_core.evaluation import Estimate, published, words
 from kop_core.evaluation.repeated import Repeated
-from kop_core.reproduction.page import _anchor, _table
 from kop_core.training.run_folder import replacing
 
 PAGE = "README.md"
@@ -98,7 +97,7 @@ def _head(found: Sequence[Results]) -> Iterator[str]:
     yield ""
     for results in found:
         quick = " A quick run: it proves nothing." if results.quick else ""
-        yield f"- [{results.name}](#{_anchor(results.name)}): {_state(results)}{quick}"
+        yield f"- [{results.name}](#{documents.anchor(results.name)}): {_state(results)}{quick}"
     yield ""
 
 
@@ -188,7 +187,7 @@ def _arm(arm: Arm) -> Iterator[str]:
              *(_cell(found[metric], share) for _, metric, share in _COLUMNS))
         )  # fmt: skip
     head = ("network", "began with", "repeats", *(heading for heading, *_ in _COLUMNS))
-    yield from _table(head, rows)
+    yield from documents.table(head, rows)
     one = arm.predictions(arm.networks[0])[0]
     if one.by_radiograph:
         yield f"Measured on {len(one.files):,} images of {len(set(one.radiographs)):,} radiographs."
@@ -245,7 +244,7 @@ def _differences(arm: Arm) -> Iterator[str]:
         )
     )
     yield ""
-    yield from _table(("network", "repeats", *(heading for heading, *_ in _COLUMNS)), rows)
+    yield from documents.table(("network", "repeats", *(heading for heading, *_ in _COLUMNS)), rows)
 
 
 def _difference(found: Estimate, share: bool) -> str:
@@ -287,7 +286,7 @@ def _size_and_speed(results: Results) -> Iterator[str]:
         )
     head = ("network", "input, pixels", "parameters", "milliseconds an image (quartiles)",
             "of the paper's time", "minutes of training a fold")  # fmt: skip
-    yield from _table(head, rows)
+    yield from documents.table(head, rows)
     yield (
         "Parameters: of the networks as they are trained here, with three outputs"
         f"{_pooled(results)}."
@@ -349,7 +348,7 @@ def _budget(results: Results) -> Iterator[str]:
         said = ", ".join(f"{m:g}" for m in sorted(momentum))
         rows.append(("momentum of batch normalisation, where there is any", said))
     rows.append(("precision of training", ", ".join(precisions)))
-    yield from _table(("setting", "of every network"), rows)
+    yield from documents.table(("setting", "of every network"), rows)
     yield from _beginnings(results)
 
 
@@ -429,4 +428,4 @@ def _literature() -> Iterator[str]:
         )
         for row in published.TABLE_3
     ]
-    yield from _table(("study", "images", "network", "accuracy, %", "split"), rows)
+    yield from documents.table(("study", "images", "network", "accuracy, %", "split"), rows)

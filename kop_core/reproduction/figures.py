@@ -8,23 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from kop_core import documents
 from kop_core.classes import CLASSES
-from kop_core.errors import KopError
 from kop_core.evaluation import published
 from kop_core.reproduction import look_up
 from kop_core.reproduction.results import Arm
-
-# Okabe and Ito's colours, told apart by the colour-blind too.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_STYLE = {
-    "svg.hashsalt": "kop",  # the same figures give the same file
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
-_PANEL = (4.6, 3.5)
 
 
 def accuracy_by_epoch(arms: Sequence[Arm], path: Path) -> None:
@@ -40,12 +28,12 @@ def loss_by_epoch(arms: Sequence[Arm], path: Path) -> None:
 def _curves(
     arms: Sequence[Arm], path: Path, column: str, title: str, printed: float | None
 ) -> None:
-    figure, panels = _figure(len(arms), sharey=True)
+    figure, panels = documents.panels(len(arms), sharey=True)
     for axes, arm in zip(panels, arms):
         for place, run in enumerate(arm.finished):
             rows = arm.history(run)
             epochs = [row["epoch"] for row in rows]
-            colour = _COLOURS[place % len(_COLOURS)]
+            colour = documents.COLOURS[place % len(documents.COLOURS)]
             label = arm.run_title(run)
             axes.plot(epochs, [row[f"val_{column}"] for row in rows], color=colour, label=label)
             axes.plot(epochs, [row[column] for row in rows], ":", color=colour)
@@ -74,7 +62,7 @@ def _curves(
         panels[0].yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
     else:
         panels[0].set_ylim(0, _top(arms))
-    _save(figure, path)
+    documents.save(figure, path)
 
 
 def _look_up_lines(axes: Any, arm: Arm) -> None:
@@ -82,7 +70,7 @@ def _look_up_lines(axes: Any, arm: Arm) -> None:
     beside = {one.run["name"]: one.look_up.value for one in look_up.beside(arm)}
     for place, run in enumerate(arm.finished):
         if run["name"] in beside:
-            colour = _COLOURS[place % len(_COLOURS)]
+            colour = documents.COLOURS[place % len(documents.COLOURS)]
             axes.axhline(beside[run["name"]], color=colour, linewidth=1, linestyle="-.")
     if beside:
         axes.plot([], [], "-.", color="#444444", linewidth=1, label="look-up, learns nothing")
@@ -102,7 +90,7 @@ def _top(arms: Sequence[Arm]) -> float:
 
 def confusion_matrices(arms: Sequence[Arm], path: Path) -> None:
     """Draw Figure 9: the confusion matrices, the paper's as far as its Table 2 fixes it."""
-    figure, panels = _figure(len(arms) + 1)
+    figure, panels = documents.panels(len(arms) + 1)
     low, high = _paper_cells()
     words = [[f"{a}" if a == b else f"{a}–{b}" for a, b in zip(*rows)] for rows in zip(low, high)]
     _matrix(panels[0], (low + high) / 2, words, "paper, random split\n(follows from its Table 2)")
@@ -115,7 +103,7 @@ def confusion_matrices(arms: Sequence[Arm], path: Path) -> None:
         runs = len(arm.finished)
         of = "1 run" if runs == 1 else f"{runs} runs together"
         _matrix(axes, counts, words, f"{arm.heading}\n({of})")
-    _save(figure, path)
+    documents.save(figure, path)
 
 
 def _paper_cells() -> tuple[np.ndarray, np.ndarray]:
@@ -138,25 +126,3 @@ def _matrix(axes: Any, counts: np.ndarray, words: list[list[str]], title: str) -
     axes.set_title(title, fontsize=9)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-
-
-def _figure(panels: int, sharey: bool = False) -> tuple[Any, list[Any]]:
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise KopError(
-            "The figures need matplotlib, which is not installed: pip install matplotlib"
-        ) from error
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(_PANEL[0] * panels, _PANEL[1]), layout="constrained")
-        axes = figure.subplots(1, panels, squeeze=False, sharey=sharey)
-    return figure, list(axes[0])
-
-
-def _save(figure: Any, path: Path) -> None:
-    import matplotlib
-
-    with matplotlib.rc_context(_STYLE):
-        # On white: the page may be read in a dark theme.
-        figure.savefig(path, format="svg", facecolor="white", metadata={"Date": None})

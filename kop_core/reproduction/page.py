@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kop_core import networks, wording
+from kop_core import documents, networks, wording
 from kop_core.classes import CLASSES
 from kop_core.errors import RunError
 from kop_core.evaluation import Estimate, published
@@ -76,15 +76,9 @@ def _head(found: Sequence[Results]) -> Iterator[str]:
             f"{words.with_interval(arm.evaluation.metrics['accuracy'])}, {arm.heading}"
             for arm in arms
         )
-        yield f"- [{results.name}](#{_anchor(results.name)}): {figures_of or 'nothing yet'}. " + (
-            _state(results)
-        )
+        name = f"[{results.name}](#{documents.anchor(results.name)})"
+        yield f"- {name}: {figures_of or 'nothing yet'}. {_state(results)}"
     yield ""
-
-
-def _anchor(name: str) -> str:
-    kept = "".join(c for c in name.lower() if c.isalnum() or c in " -_")
-    return kept.replace(" ", "-")
 
 
 def _state(results: Results) -> str:
@@ -101,14 +95,6 @@ def _state(results: Results) -> str:
         elif entry["state"] == runs.MISSING:
             rest.append(f"{entry['name']} has not begun")
     return f"**{done} of {len(entries)} runs done**: {', '.join(rest)}."
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield "| " + " | ".join(head) + " |"
-    yield "|" + "---|" * len(head)
-    for row in rows:
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
-    yield ""
 
 
 # Table 1.
@@ -133,7 +119,7 @@ def _table_1() -> Iterator[str]:
     rows += [(name, "", f"{paper:,}", f"{ours:,}") for name, paper, ours in pairs]
     yield "## Table 1: the network"
     yield ""
-    yield from _table(("layer", "kernels", "output, paper", "output, ours"), rows)
+    yield from documents.table(("layer", "kernels", "output, paper", "output, ours"), rows)
     same = all(paper == ours for _, paper, ours in pairs)
     misprints = [row for row in published.TABLE_1 if row.printed]
     yield (
@@ -209,7 +195,7 @@ def _the_data(results: Results) -> Iterator[str]:
         ]  # fmt: skip
         head = ("looks only at", "random split, five folds, %", "by radiograph, five folds, %",
                 "largest class, %")  # fmt: skip
-        yield from _table(head, rows)
+        yield from documents.table(head, rows)
 
 
 def _stated(data: dict[str, Any]) -> Iterator[str]:
@@ -286,7 +272,7 @@ def _table_2(arms: Sequence[Arm]) -> Iterator[str]:
             rows.append(("All", "accuracy: mean and range of the runs", "",
                          *(_mean_and_range(arm) for arm in arms)))  # fmt: skip
     head = ("class", "%", "paper (random split, as printed)", *(_column(arm) for arm in arms))
-    yield from _table(head, rows)
+    yield from documents.table(head, rows)
 
 
 def _mean_and_range(arm: Arm) -> str:
@@ -340,7 +326,7 @@ def _table_3(results: Results, arms: Sequence[Arm]) -> Iterator[str]:
             cell = _cell(evaluation.metrics["accuracy"])
             rows.append((f"KOP, {arm.run_title(run)}", f"{evaluation.images:,} tested", "", cell,
                          badge))  # fmt: skip
-    yield from _table(("study", "images", "network", "accuracy, %", "split"), rows)
+    yield from documents.table(("study", "images", "network", "accuracy, %", "split"), rows)
 
 
 def _drawn(results: Results, arms: Sequence[Arm]) -> Iterator[str]:
@@ -404,7 +390,7 @@ def _leakage(results: Results, arms: Sequence[Arm]) -> Iterator[str]:
         else "Test images that have a copy in the training part, by strength."
     )
     yield ""
-    yield from _table(head + (["same patient"] if by_patient else []), rows)
+    yield from documents.table(head + (["same patient"] if by_patient else []), rows)
     yield from _beside_look_up(arms)
 
 
@@ -430,7 +416,7 @@ def _beside_look_up(arms: Sequence[Arm]) -> Iterator[str]:
     )
     yield ""
     head = ("run", "network, accuracy in %", "look-up of the nearest picture, %", "split")
-    yield from _table(head, rows)
+    yield from documents.table(head, rows)
 
 
 def _share(split: dict[str, Any], name: str) -> str:
@@ -488,7 +474,7 @@ def _settings(results: Results) -> Iterator[str]:
     ]
     yield "### Settings"
     yield ""
-    yield from _table(("setting", "paper", "ours"), [row for row in rows if row[2]])
+    yield from documents.table(("setting", "paper", "ours"), [row for row in rows if row[2]])
     if settings.are_the_papers(config):
         yield settings.HOW_FOUND
         yield ""
