@@ -30,10 +30,11 @@ from kop_core.errors import DataSetError
 from kop_core.evaluation import intervals
 from kop_core.evaluation.intervals import DRAWS, UNDEFINED, Estimate
 from kop_core.evaluation.metrics import (
-    _all,
-    _areas,
-    _from_confusion,
-    _measures,
+    areas,
+    drawn,
+    from_confusion,
+    matrices_of,
+    measures_of,
     of_probabilities,
 )
 from kop_core.evaluation.predictions import Predictions
@@ -231,11 +232,11 @@ def _bootstrapped(
     groups = int(group.max()) + 1
     values, samples = [], []
     for table in tables:
-        measures = _measures(table, group, _matrices(table, group))
-        values.append(_chosen(_all(measures, np.ones((1, groups))), metrics)[:, 0])
+        measures = measures_of(table, group, matrices_of(table, group))
+        values.append(_chosen(drawn(measures, np.ones((1, groups))), metrics)[:, 0])
         blocks = intervals.times_drawn(groups, draws, seed, width=len(group))
         samples.append(
-            np.concatenate([_chosen(_all(measures, times), metrics) for times in blocks], axis=1)
+            np.concatenate([_chosen(drawn(measures, times), metrics) for times in blocks], axis=1)
         )
     return {
         (one, other): {
@@ -265,7 +266,7 @@ def _exchanged(
     measure = _of_either(a, b, group, metrics)
 
     def differences_of(mine: np.ndarray) -> np.ndarray:
-        one, other = (_all(measure, np.hstack(w)) for w in ((mine, 1 - mine), (1 - mine, mine)))
+        one, other = (drawn(measure, np.hstack(w)) for w in ((mine, 1 - mine), (1 - mine, mine)))
         return _chosen(one, metrics) - _chosen(other, metrics)
 
     found = np.abs(differences_of(np.ones((1, groups))))
@@ -290,15 +291,15 @@ def _of_either(
     groups = int(group.max()) + 1
     both = np.concatenate([group, group + groups])
     said = _stacked(a, b, a.probabilities, b.probabilities)
-    flat = _matrices(said, both).reshape(2 * groups, -1)
+    flat = matrices_of(said, both).reshape(2 * groups, -1)
     measures = (
-        lambda times: _from_confusion((times @ flat).reshape(-1, _SIZE, _SIZE)),
+        lambda times: from_confusion((times @ flat).reshape(-1, _SIZE, _SIZE)),
         of_probabilities(said.probabilities, said.true, both),
     )
     if not any("roc_auc" in name or "average_precision" in name for name in metrics):
         return measures
     ordered = _stacked(a, b, _ranks(a.probabilities), _ranks(b.probabilities))
-    return (*measures, _areas(ordered, both))
+    return (*measures, areas(ordered, both))
 
 
 def _stacked(a: Predictions, b: Predictions, of_a: np.ndarray, of_b: np.ndarray) -> Predictions:
@@ -360,9 +361,3 @@ def _places(a: Predictions, b: Predictions) -> np.ndarray:
     """Return where each image of ``a`` is in ``b``."""
     at = {file: place for place, file in enumerate(b.files)}
     return np.array([at[file] for file in a.files])
-
-
-def _matrices(predictions: Predictions, group: np.ndarray) -> np.ndarray:
-    matrices = np.zeros((int(group.max()) + 1, _SIZE, _SIZE))
-    np.add.at(matrices, (group, predictions.true, predictions.predicted), 1)
-    return matrices

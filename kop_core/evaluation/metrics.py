@@ -43,7 +43,7 @@ _SIZE = len(CLASS_NAMES)
 _STEPS = np.subtract.outer(np.arange(_SIZE), np.arange(_SIZE)) ** 2
 # A function from how often each radiograph counts, shape (draws, radiographs), to figures
 # by name, each of shape (draws,).
-_Measure = Callable[[np.ndarray], dict[str, np.ndarray]]
+Measure = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,16 +105,15 @@ def evaluate(predictions: Predictions, draws: int = DRAWS, seed: int = 0) -> Eva
     """
     group = predictions.groups
     groups = int(group.max()) + 1
-    matrices = np.zeros((groups, _SIZE, _SIZE))
-    np.add.at(matrices, (group, predictions.true, predictions.predicted), 1)
-    measures = _measures(predictions, group, matrices)
-    values = _all(measures, np.ones((1, groups)))
+    matrices = matrices_of(predictions, group)
+    measures = measures_of(predictions, group, matrices)
+    values = drawn(measures, np.ones((1, groups)))
     del values[_STRAY]
     blocks = [
-        _all(measures, times)
+        drawn(measures, times)
         for times in intervals.times_drawn(groups, draws, seed, width=len(group))
     ]
-    supports, scales = _supports(matrices), _scales(matrices)
+    supports, scales = supports_of(matrices), _scales(matrices)
     found = {
         name: intervals.estimate(
             float(value[0]),
@@ -134,18 +133,45 @@ def evaluate(predictions: Predictions, draws: int = DRAWS, seed: int = 0) -> Eva
     return Evaluation(found, whole, rows, len(group), groups, predictions.by_radiograph)
 
 
-def _all(measures: Iterable[_Measure], times: np.ndarray) -> dict[str, np.ndarray]:
+def drawn(measures: Iterable[Measure], times: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the figures of all measures together.
+
+    Args:
+        measures: such as those of :func:`measures_of`.
+        times: how often each radiograph counts, (draws, radiographs).
+
+    Returns:
+        Figures by name, each of shape (draws,).
+    """
     return {k: v for measure in measures for k, v in measure(times).items()}
 
 
-def _measures(
+def matrices_of(predictions: Predictions, group: np.ndarray) -> np.ndarray:
+    """Return a confusion matrix for each radiograph, (radiographs, classes, classes).
+
+    Args:
+        predictions: of images.
+        group: the number of each image's radiograph.
+    """
+    matrices = np.zeros((int(group.max()) + 1, _SIZE, _SIZE))
+    np.add.at(matrices, (group, predictions.true, predictions.predicted), 1)
+    return matrices
+
+
+def measures_of(
     predictions: Predictions, group: np.ndarray, matrices: np.ndarray
-) -> tuple[_Measure, ...]:
-    # One confusion matrix a radiograph: a draw of radiographs is then a sum of them.
+) -> tuple[Measure, ...]:
+    """Return everything that is measured of predictions, as functions of a draw.
+
+    Args:
+        predictions: of images.
+        group: the number of each image's radiograph.
+        matrices: those of :func:`matrices_of`: a draw of radiographs is a sum of them.
+    """
     flat = matrices.reshape(len(matrices), -1)
     return (
-        lambda times: _from_confusion((times @ flat).reshape(-1, _SIZE, _SIZE)),
-        _areas(predictions, group),
+        lambda times: from_confusion((times @ flat).reshape(-1, _SIZE, _SIZE)),
+        areas(predictions, group),
         of_probabilities(predictions.probabilities, predictions.true, group),
     )
 
@@ -166,7 +192,7 @@ def _scales(matrices: np.ndarray) -> dict[str, Scale]:
     }
 
 
-def _supports(matrices: np.ndarray) -> dict[str, int]:
+def supports_of(matrices: np.ndarray) -> dict[str, int]:
     """Return how many radiographs each metric rests on, given one matrix a radiograph."""
     truly = (matrices.sum(axis=2) > 0).sum(axis=0)
     called = (matrices.sum(axis=1) > 0).sum(axis=0)
@@ -187,7 +213,7 @@ def _supports(matrices: np.ndarray) -> dict[str, int]:
     return found
 
 
-def _from_confusion(matrices: np.ndarray) -> dict[str, np.ndarray]:
+def from_confusion(matrices: np.ndarray) -> dict[str, np.ndarray]:
     """Return every metric of confusion matrices, shape (draws, classes, classes)."""
     with np.errstate(invalid="ignore", divide="ignore"):
         right = np.einsum("dii->di", matrices)
@@ -230,7 +256,7 @@ def _kappa(
 _ECE, _STRAY = "expected_calibration_error", "calibration_strays"
 
 
-def of_probabilities(p: np.ndarray, true: np.ndarray, group: np.ndarray) -> _Measure:
+def of_probabilities(p: np.ndarray, true: np.ndarray, group: np.ndarray) -> Measure:
     """Return a function to the Brier score and the expected calibration error.
 
     Beside them it gives ``calibration_strays``: by how much all bins together differ from
@@ -286,7 +312,7 @@ def confidence_bin(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
     return np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
 
 
-def _areas(predictions: Predictions, group: np.ndarray) -> _Measure:
+def areas(predictions: Predictions, group: np.ndarray) -> Measure:
     """Return a function to ROC AUCs and average precisions, each class against the rest.
 
     The images are sorted once; a draw is then a weighted pass. Equal to scikit-learn's

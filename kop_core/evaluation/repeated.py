@@ -17,7 +17,7 @@ from kop_core.classes import CLASS_NAMES
 from kop_core.errors import DataSetError
 from kop_core.evaluation import intervals
 from kop_core.evaluation.intervals import DRAWS, Estimate, Scale
-from kop_core.evaluation.metrics import _all, _measures, _supports
+from kop_core.evaluation.metrics import drawn, matrices_of, measures_of, supports_of
 from kop_core.evaluation.predictions import Predictions
 
 _SIZE = len(CLASS_NAMES)
@@ -60,10 +60,10 @@ def figures(
         KeyError: if there is no such figure.
     """
     aligned, group = _aligned(repeats)
-    matrices = [_matrices(one, group) for one in aligned]
-    measures = [_measures(one, group, m) for one, m in zip(aligned, matrices)]
+    matrices = [matrices_of(one, group) for one in aligned]
+    measures = [measures_of(one, group, m) for one, m in zip(aligned, matrices)]
     values, samples = _drawn([[m] for m in measures], metrics, group, draws, seed)
-    supports = _supports(sum(matrices))
+    supports = supports_of(sum(matrices))
     return {
         name: _repeated(values[:, place], samples[:, place], supports[name], intervals.SHARE)
         for place, name in enumerate(metrics)
@@ -97,7 +97,7 @@ def differences(
             f"One model has {len(ours)} repeats and the other {len(theirs)}: they are not paired."
         )
     aligned, group = _aligned([*ours, *theirs])
-    measures = [_measures(one, group, _matrices(one, group)) for one in aligned]
+    measures = [measures_of(one, group, matrices_of(one, group)) for one in aligned]
     pairs = list(zip(measures[: len(ours)], measures[len(ours) :]))
     values, samples = _drawn(pairs, metrics, group, draws, seed)
     groups = int(group.max()) + 1
@@ -161,7 +161,7 @@ def _drawn(
 
 
 def _some(measures: Sequence, times: np.ndarray, metrics: Sequence[str]) -> np.ndarray:
-    found = _all(measures, times)
+    found = drawn(measures, times)
     return np.stack([found[name] for name in metrics])
 
 
@@ -199,9 +199,3 @@ def _aligned(tables: Sequence[Predictions]) -> tuple[list[Predictions], np.ndarr
             Predictions(first.files, first.radiographs, first.true, table.probabilities[places])
         )
     return found, first.groups
-
-
-def _matrices(predictions: Predictions, group: np.ndarray) -> np.ndarray:
-    matrices = np.zeros((int(group.max()) + 1, _SIZE, _SIZE))
-    np.add.at(matrices, (group, predictions.true, predictions.predicted), 1)
-    return matrices
