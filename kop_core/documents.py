@@ -58,12 +58,13 @@ def panels(count: int, sharey: bool = False) -> tuple[Any, list[Any]]:
         KopError: if matplotlib is not installed.
     """
     try:
+        import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
         raise KopError(
             "The figures need matplotlib, which is not installed: pip install matplotlib"
         ) from error
-    with style():
+    with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(_PANEL[0] * count, _PANEL[1]), layout="constrained")
         axes = figure.subplots(1, count, squeeze=False, sharey=sharey)
     return figure, list(axes[0])
