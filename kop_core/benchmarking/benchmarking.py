@@ -151,7 +151,7 @@ def _require_weights(jobs: Sequence[Job]) -> None:
     """
     files = {job.config.pretrained: job.config for job in jobs if job.config.pretrained}
     for path, config in files.items():
-        if path != pretrained.IMAGENET:
+        if path not in (pretrained.IMAGENET, pretrained.KNEES):
             model = networks.build(
                 config.network, size=config.size, view=config.view, **config.options
             )
@@ -222,7 +222,7 @@ class _Work:
         """Return the settings of each network whose speed the page is to tell."""
         known = {e["network"]: e["settings"] for e in self.stored().finished}
         known |= {series.network: series.settings for series in self.wanted}
-        return {name: its for name, its in known.items() if name in networks.names()}
+        return {name: its for name, its in known.items() if its["network"] in networks.names()}
 
     def completes(self, job: Job) -> bool:
         """Return whether a job that is done was the last of its series."""
@@ -314,16 +314,17 @@ class _TimeLeft:
         return sum(means.get(job.config.network, usual) for job in jobs)
 
 
-_PARAMETERS: dict[tuple[str, int | None], int] = {}
+_PARAMETERS: dict[tuple[str, int | None, str], int] = {}
 
 
 def _parameters(job: Job) -> int:
     """Return how many parameters a job's network has."""
-    key = (job.config.network, job.config.size)
+    config = job.config
+    key = (config.network, config.size, config.view)
     if key not in _PARAMETERS:
         import keras
 
-        model = networks.build(key[0], size=key[1], **job.config.options)
+        model = networks.build(config.network, size=config.size, view=config.view, **config.options)
         _PARAMETERS[key] = networks.counts(model)["parameters"]
         keras.utils.clear_session()
     return _PARAMETERS[key]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kop_core import documents, networks
 from kop_core.benchmarking import figures, runs
-from kop_core.benchmarking.planning import REFERENCE
+from kop_core.benchmarking.planning import REFERENCE, entrant
 from kop_core.benchmarking.results import BY_RADIOGRAPH, Arm, Results, read_all
 from kop_core.errors import RunError
 from kop_core.evaluation import Estimate, published, words
 from kop_core.evaluation.repeated import Repeated
+from kop_core.networks import pretrained
 from kop_core.training.run_folder import replacing
 
 PAGE = "README.md"
@@ -62,8 +63,8 @@ def write(out: Path) -> Path:
 
 
 def _title(name: str) -> str:
-    """Return a network's name in a sentence, also of one that this KOP does not have."""
-    return networks.get(name).title if name in networks.names() else name
+    """Return what a network is called in a sentence, and how it took part."""
+    return entrant(name).title
 
 
 def _head(found: Sequence[Results]) -> Iterator[str]:
@@ -199,7 +200,7 @@ def _arm(arm: Arm) -> Iterator[str]:
 
 def _began(arm: Arm, name: str) -> str:
     begins = {entry["settings"].get("pretrained") for entry in arm.of(name)}
-    said = {None: "fresh weights", "imagenet": "ImageNet"}
+    said = {None: "fresh weights", pretrained.IMAGENET: "ImageNet", pretrained.KNEES: "knees"}
     return ", ".join(sorted(said.get(one, f"ImageNet ({one})") for one in begins))
 
 
@@ -274,7 +275,7 @@ def _size_and_speed(results: Results) -> Iterator[str]:
         rows.append(
             (
                 _title(name),
-                f"{_side(name, its['size'])}",
+                _side(its),
                 f"{entry['parameters']:,}",
                 f"{found['milliseconds']:.1f} ({found['quartiles'][0]:.1f}–"
                 f"{found['quartiles'][1]:.1f})"
@@ -305,7 +306,7 @@ def _size_and_speed(results: Results) -> Iterator[str]:
 
 def _pooled(results: Results) -> str:
     """Say of which networks the published dense layers are not there."""
-    names = dict.fromkeys(e["network"] for e in results.finished)
+    names = dict.fromkeys(e["settings"]["network"] for e in results.finished)
     known = [networks.get(name) for name in names if name in networks.names()]
     pooled = [network.title for network in known if network.options.get("head") == "pooled"]
     if not pooled:
@@ -316,10 +317,12 @@ def _pooled(results: Results) -> str:
     )
 
 
-def _side(name: str, size: int | None) -> str:
-    if size is None and name in networks.names():
-        size = networks.get(name).input.height
-    return f"{size} × {size}" if size else "its own"
+def _side(its: Mapping[str, Any]) -> str:
+    """Return height and width of the input."""
+    if its["network"] not in networks.names():
+        return f"{its['size']} × {its['size']}" if its["size"] else "its own"
+    shown = networks.get(its["network"]).input_of(its["size"], its["view"])
+    return f"{shown.height} × {shown.width}"
 
 
 def _minutes(results: Results, name: str) -> str:
@@ -379,29 +382,40 @@ def _augmentation(given: Mapping[str, Any] | None) -> str:
     return ", ".join(f"{k} {v:g}" if not isinstance(v, bool) else k for k, v in given.items() if v)
 
 
+_ON_IMAGENET = "Began with weights learned on ImageNet"
+_ON_KNEES = (
+    "Began with weights learned on knees graded for osteoarthritis (KOP's encoder, which saw none "
+    "of these radiographs)"
+)
+
+
+def _first(settings: Iterable[Mapping[str, Any]]) -> str:
+    """Say in what order the parts of networks learned, after weights that they began with."""
+    stages = Counter((s["head_epochs"], s["backbone_rate"]) for s in settings)
+    (head, rate), _ = stages.most_common(1)[0]
+    first = (
+        f"for {head} epoch{'s' if head > 1 else ''} only their heads learned, then everything, "
+        "the backbone"
+        if head
+        else "everything learned, the backbone"
+    )
+    return f"{first} at {rate:g} of the learning rate."
+
+
 def _beginnings(results: Results) -> Iterator[str]:
     by_name = {e["network"]: e["settings"] for e in results.finished}
     fresh = [_title(n) for n, s in by_name.items() if not s.get("pretrained")]
-    given = {n: s for n, s in by_name.items() if s.get("pretrained")}
-    if given:
-        stages = Counter((s["head_epochs"], s["backbone_rate"]) for s in given.values())
-        (head, rate), _ = stages.most_common(1)[0]
-        first = (
-            f"for {head} epoch{'s' if head > 1 else ''} only their heads learned, then "
-            "everything, the backbone"
-            if head
-            else "everything learned, the backbone"
-        )
-        yield (
-            f"Began with weights learned on ImageNet: {', '.join(map(_title, given))}. Of these "
-            f"{first} at {rate:g} of the learning rate."
-        )
-        yield ""
+    on_knees = {n: s for n, s in by_name.items() if s.get("pretrained") == pretrained.KNEES}
+    others = {n: s for n, s in by_name.items() if s.get("pretrained") and n not in on_knees}
+    for said, given in ((_ON_IMAGENET, others), (_ON_KNEES, on_knees)):
+        if given:
+            yield f"{said}: {', '.join(map(_title, given))}. Of these {_first(given.values())}"
+            yield ""
     if fresh:
         yield (
-            f"Began with fresh weights, because no published ones were at hand here: "
-            f"{', '.join(fresh)}. With so few radiographs a network that begins so is at a "
-            "disadvantage, which says nothing of its architecture."
+            "Began with fresh weights, because that was asked for or no published ones were at "
+            f"hand here: {', '.join(fresh)}. With so few radiographs a network that begins so is "
+            "at a disadvantage, which says nothing of its architecture."
         )
         yield ""
 

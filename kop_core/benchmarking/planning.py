@@ -10,6 +10,7 @@ from typing import Any
 from kop_core import networks
 from kop_core.errors import RunError
 from kop_core.networks import pretrained
+from kop_core.radiographs.preparation import JOINTS, WHOLE
 from kop_core.training.config import TrainingConfig
 
 # What each network is held against.
@@ -35,8 +36,55 @@ BACKBONE_RATE = 0.1
 QUICK = replace(RECIPE, epochs=1, batch_size=8, warmup_epochs=0)
 QUICK_SIDE = 64
 QUICK_NETWORKS = (REFERENCE, "efficientnet_lite0")
+# What may follow a network's name, after a plus sign: what it begins with, if not with ImageNet
+# weights, and what of a picture it is shown, if not the whole.
+FRESH = "fresh"
+_WORDS = (FRESH, pretrained.KNEES, JOINTS)
 # Fields of a run that do not tell one series of folds from another.
 _OF_A_JOB = {"fold", "precision"}
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A network as it takes part.
+
+    Attributes:
+        network: its registered name.
+        begins: ``"fresh"``, ``"knees"``, or ``"imagenet"``: with ImageNet weights if there
+            are any at hand.
+        view: what of a picture it is shown.
+    """
+
+    network: str
+    begins: str = pretrained.IMAGENET
+    view: str = WHOLE
+
+    @property
+    def title(self) -> str:
+        """What it is called on a page, also if this KOP does not have the network."""
+        title = networks.get(self.network).title if self.network in networks.names() else ""
+        begins = () if self.begins == pretrained.IMAGENET else (self.begins,)
+        view = () if self.view == WHOLE else (self.view,)
+        return " + ".join((title or self.network, *begins, *view))
+
+
+def entrant(name: str) -> Entrant:
+    """Return who takes part under a name, such as ``efficientnet_lite0+knees+joints``.
+
+    Raises:
+        RunError: if what follows the network's name is not known, or said twice.
+    """
+    network, *words = name.split("+")
+    unknown = [word for word in words if word not in _WORDS]
+    begins = [word for word in words if word != JOINTS]
+    if unknown or len(begins) > 1 or len(set(words)) < len(words):
+        raise RunError(
+            f"{name} does not say how a network takes part. Its name may be followed by +fresh or "
+            "+knees, for what it begins with, and by +joints, for what it is shown."
+        )
+    return Entrant(
+        network, begins[0] if begins else pretrained.IMAGENET, JOINTS if JOINTS in words else WHOLE
+    )
 
 
 @dataclass(frozen=True)
@@ -58,7 +106,7 @@ class Series:
 
     Attributes:
         arm: name of the kind of split, such as ``"radiograph"`` or ``"random-drop"``.
-        network: which one.
+        network: which one, and how it takes part: see :func:`entrant`.
         repeat: which, from 1.
         jobs: a job for each fold.
     """
@@ -131,7 +179,7 @@ def plan(
     in turn, so a benchmark that is stopped early has something of all.
 
     Args:
-        names: of networks.
+        names: of networks, or of :func:`entrant`.
         splits: what stays together, each of :data:`kop_core.datasets.splits.PROTOCOLS`.
         folds: how many.
         repeats: how often all folds are cut and trained anew.
@@ -156,35 +204,47 @@ def plan(
         raise RunError(f"There is no folder {weights} of weights. Name another, or none.")
     settings = {name: _settings(name, recipe, size, weights) for name in names}
     return tuple(
-        _series(replace(settings[name], seed=seed + repeat - 1, split=split, conflicts=conflicts),
-                repeat, folds)
+        _series(
+            name,
+            replace(settings[name], seed=seed + repeat - 1, split=split, conflicts=conflicts),
+            repeat,
+            folds,
+        )
         for repeat in range(1, repeats + 1)
         for split in splits
         for name in names
-    )  # fmt: skip
+    )
 
 
-def _series(config: TrainingConfig, repeat: int, folds: int) -> Series:
+def _series(name: str, config: TrainingConfig, repeat: int, folds: int) -> Series:
     arm = arm_name(config.split, config.conflicts)
     jobs = tuple(
         Job(
-            f"{arm}/{config.network}/repeat-{repeat}-fold-{fold}-of-{folds}",
+            f"{arm}/{name}/repeat-{repeat}-fold-{fold}-of-{folds}",
             replace(config, fold=fold, folds=folds),
         )
         for fold in range(1, max(folds, 1) + 1)
     )
-    return Series(arm, config.network, repeat, jobs)
+    return Series(arm, name, repeat, jobs)
 
 
 def _settings(
     name: str, recipe: TrainingConfig, size: int | None, weights: Path | None
 ) -> TrainingConfig:
-    network = networks.get(name)
+    who = entrant(name)
+    network = networks.get(who.network)
     options = {k: v for k, v in recipe.options.items() if k in network.options}
-    config = replace(recipe, network=name, options=options, size=size)
-    begins = beginning(name, weights)
+    config = replace(recipe, network=who.network, options=options, size=size, view=who.view)
+    begins = {FRESH: None, pretrained.KNEES: pretrained.KNEES}.get(
+        who.begins, beginning(who.network, weights)
+    )
     if begins is None:
         return config
+    if begins == pretrained.KNEES and begins not in pretrained.named(who.network):
+        raise RunError(
+            f"KOP has no encoder of the network {who.network} that was trained on knees, so it "
+            f"cannot take part as {name}."
+        )
     return replace(
         config,
         pretrained=begins,
@@ -213,7 +273,7 @@ def beginning(name: str, weights: Path | None = None) -> str | None:
 
 def quick_side(name: str) -> int:
     """Return the side of the input for a network in a quick benchmark: as small as it goes."""
-    smallest, largest = networks.get(name).sizes
+    smallest, largest = networks.get(entrant(name).network).sizes
     return min(max(QUICK_SIDE, smallest), largest)
 
 

@@ -40,8 +40,9 @@ def measure(
     """Return milliseconds a picture of each network, warm, one picture a call.
 
     Args:
-        settings: of the runs of each network by its name, of which ``size`` and ``options``
-            count. They are called as they are served, in float32.
+        settings: of the runs of each network by the name under which it takes part, of which
+            ``network``, ``size``, ``view`` and ``options`` count. They are called as they are
+            served, in float32.
         report: called with networks done and in all.
         calls: of each network, after a few that do not count.
 
@@ -54,7 +55,7 @@ def measure(
 
     reference = None
     if REFERENCE in settings:
-        reference = _forward(REFERENCE, settings[REFERENCE])
+        reference = _forward(settings[REFERENCE])
     found = {}
     for place, (name, its) in enumerate(settings.items()):
         if report:
@@ -62,7 +63,7 @@ def measure(
         if name == REFERENCE:
             mine, theirs = _in_turn(reference, None, calls)
         else:
-            mine, theirs = _in_turn(_forward(name, its), reference, calls)
+            mine, theirs = _in_turn(_forward(its), reference, calls)
         low, median, high = (float(v) for v in np.percentile(mine, (25, 50, 75)))
         ratio = median / float(np.median(theirs)) if theirs else None
         found[name] = {
@@ -94,9 +95,11 @@ def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return platform.processor() or platform.machine()
 
 
-def _forward(name: str, settings: Mapping[str, Any]) -> Callable[[], Any]:
+def _forward(settings: Mapping[str, Any]) -> Callable[[], Any]:
     """Return a call of a network on one picture, ready."""
-    model = networks.build(name, size=settings["size"], **settings["options"])
+    model = networks.build(
+        settings["network"], size=settings["size"], view=settings["view"], **settings["options"]
+    )
     picture = np.zeros((1, *model.inputs[0].shape[1:]), np.float32)
     run = _compiled(model)
     for _ in range(_WARM):

@@ -31,7 +31,11 @@ def add(commands: Any) -> None:
         "--out", type=Path, required=True, metavar="FOLDER", help="where the page is written"
     )
     command.add_argument(
-        "--networks", nargs="+", metavar="NAME", help="default: all; see the command networks"
+        "--networks",
+        nargs="+",
+        metavar="NAME",
+        help="default: all; see the command networks. After a name +fresh or +knees says what it "
+        "begins with, +joints what it is shown: efficientnet_lite0+knees+joints",
     )
     command.add_argument(
         "--split",
@@ -136,7 +140,13 @@ def _run(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> tuple[Series, ...]:
     from kop_core.benchmarking import RECIPE, for_epochs, plan, quick_plan
 
-    named = None if options.networks in (None, [ALL]) else options.networks
+    named = [
+        name
+        for asked in options.networks or ()
+        for name in (networks.names() if asked == ALL else (asked,))
+    ]
+    if options.networks in (None, [ALL]):
+        named = None
     if options.quick:
         # All of them would take longer than quick allows.
         return quick_plan(named, options.split, options.conflicts, options.weights)

@@ -8,7 +8,7 @@ import pytest
 
 from kop_core import networks
 from kop_core.benchmarking import RECIPE, for_epochs, plan, quick_plan
-from kop_core.benchmarking.planning import QUICK_NETWORKS, settings_of
+from kop_core.benchmarking.planning import QUICK_NETWORKS, entrant, settings_of
 from kop_core.datasets import make_split, scan
 from kop_core.errors import RunError, UnknownNetwork
 from kop_core.training import TrainingConfig
@@ -56,6 +56,25 @@ def test_all_registered_networks_can_be_planned():
         assert TrainingConfig.from_config(series.jobs[0].config.get_config())
 
 
+def test_a_network_takes_part_in_several_ways():
+    names = [
+        "efficientnet_lite0", "efficientnet_lite0+fresh", "efficientnet_lite0+knees+joints",
+        "paper+joints",
+    ]  # fmt: skip
+    found = plan(names, ["radiograph"])
+    assert [s.network for s in found] == names
+    settings = [s.settings for s in found]
+    assert [s["network"] for s in settings] == ["efficientnet_lite0"] * 3 + ["paper"]
+    assert [s["pretrained"] for s in settings] == ["imagenet", None, "knees", None]
+    assert [s["view"] for s in settings] == ["whole", "whole", "joints", "joints"]
+    assert len({job.name for s in found for job in s.jobs}) == 4 * 5
+    assert [entrant(name).title for name in names] == [
+        "EfficientNet-Lite0", "EfficientNet-Lite0 + fresh", "EfficientNet-Lite0 + knees + joints",
+        f"{networks.get('paper').title} + joints",
+    ]  # fmt: skip
+    assert entrant("gone+joints").title == "gone + joints"
+
+
 def test_the_recipe_in_other_lengths():
     assert for_epochs(RECIPE, 30) == RECIPE
     assert for_epochs(RECIPE, 1).warmup_epochs == 0
@@ -85,6 +104,10 @@ def test_a_quick_plan_is_small():
         ({"names": []}, RunError, "at least one network"),
         ({"names": ["paper", "paper"]}, RunError, "named twice"),
         ({"names": ["resnet9000"]}, UnknownNetwork, "Known: paper"),
+        ({"names": ["paper+hands"]}, RunError, "does not say how a network takes part"),
+        ({"names": ["paper+fresh+knees"]}, RunError, "does not say how a network takes part"),
+        ({"names": ["paper+joints+joints"]}, RunError, "does not say how a network takes part"),
+        ({"names": ["paper+knees"]}, RunError, "no encoder of the network paper"),
         ({"splits": []}, RunError, "at least one split"),
         ({"repeats": 0}, RunError, "at least 1 repeat"),
         ({"folds": 1}, RunError, "at least 2 folds"),
