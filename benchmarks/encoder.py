@@ -1,6 +1,7 @@
 """What an encoder brings: its features under a simple head, in repeated cross-validation.
 
-    python benchmarks/encoder.py --encoders imagenet knees=runs/encoder/encoder.npz
+    python benchmarks/encoder.py --out docs/encoder/README.md
+    python benchmarks/encoder.py --encoders imagenet mine=runs/encoder/encoder.npz
 
 The backbone stays as it is; its features are averaged over a picture and its mirror image,
 and a head of few numbers is fitted on them: a logistic regression on the three classes, or
@@ -13,6 +14,7 @@ With --out a page is written.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +25,7 @@ import numpy as np
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from kop_core import networks
+from kop_core import documents, networks
 from kop_core.datasets import DataSet, feeding, make_split, scan, with_radiographs
 from kop_core.evaluation import Predictions, repeated
 from kop_core.networks import pretrained
@@ -168,30 +170,62 @@ def page(rows: Sequence[tuple[str, str, str, list[Predictions]]], options) -> st
         (p for name, view, head, p in rows if (name, head) == (pretrained.IMAGENET, "classes")),
         rows[0][3],
     )
-    first = base[0]
-    lines = [
-        "# What an encoder brings",
-        "",
-        f"{NETWORK} with a frozen backbone, {options.size} × {options.size} pixels a picture or a "
-        f"joint, {FOLDS} folds by radiograph, {options.repeats} repeats: {len(first.files)} images "
-        f"of {len(set(first.radiographs))} radiographs of {options.data.name}; radiographs filed "
-        "under several classes are left out. In brackets: 95 % intervals by bootstrap over "
-        "radiographs, of the mean of the repeats. Difference: from ImageNet weights, the whole "
-        "picture and the head on classes, paired. Nothing was chosen by these figures but what is "
-        "said here.",
-        "",
-        "| encoder | shown | head | macro ROC AUC | difference | balanced accuracy | macro F1 |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    first, table, apart = base[0], [], []
     for name, view, head, predictions in rows:
         found = repeated.figures(predictions, METRICS)
         gap = repeated.differences(predictions, base, METRICS[:1])[METRICS[0]]
-        shown = written(gap, sign=True) if predictions is not base else ""
-        lines.append(
-            f"| {name} | {view} | {head} | {written(found['macro_roc_auc'])} | {shown} | "
-            f"{written(found['balanced_accuracy'])} | {written(found['macro_f1'])} |"
+        table.append(
+            (name, view, head, written(found["macro_roc_auc"]),
+             "" if predictions is base else written(gap, sign=True),
+             written(found["balanced_accuracy"]), written(found["macro_f1"]))
+        )  # fmt: skip
+        if predictions is not base and (gap.mean.low > 0 or gap.mean.high < 0):
+            apart.append(f"{name} ({view}, {head})")
+    told = ", ".join(apart) if apart else "None"
+    head = ("encoder", "shown", "head", "macro ROC AUC", "difference", "balanced accuracy",
+            "macro F1")  # fmt: skip
+    lines = [
+        "# What an encoder brings",
+        "",
+        f"{networks.get(NETWORK).title} with a frozen backbone, {options.size} × {options.size} "
+        f"pixels a picture or a joint, {FOLDS} folds by radiograph, {options.repeats} repeats: "
+        f"{len(first.files)} images of {len(set(first.radiographs))} radiographs of "
+        f"{options.data.name}; radiographs filed under several classes are left out. In "
+        "brackets: 95 % intervals by bootstrap over radiographs, of the mean of the repeats. "
+        "Difference: from ImageNet weights, the whole picture and the head on classes, paired. An "
+        "AUC of 0.5 is chance. All settings were fixed before these figures were seen, and none "
+        "was altered afterwards.",
+        "",
+        *documents.table(head, table),
+        f"Told apart from ImageNet weights on the whole picture (the interval of the difference "
+        f"leaves out 0): {told}. Each interval stands alone: of {len(table) - 1} rows that are no "
+        f"better, {0.05 * (len(table) - 1):.1f} would be expected to be told apart by chance. The "
+        f"row of {AGE} says what the patient's age alone does, without any picture.",
+        "",
+        *told_of_encoders(options.encoders),
+    ]
+    return "\n".join(lines)
+
+
+def told_of_encoders(encoders: Sequence[tuple[str, str | None]]) -> Iterator[str]:
+    """Yield what the files beside encoders say of how they were trained."""
+    for name, source in encoders:
+        file = pretrained.file_of(NETWORK, source) if source else None
+        if file is None or not file.with_suffix(".json").is_file():
+            continue
+        facts = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        seen, config = facts["validation"], facts["config"]
+        kappa = seen["quadratic_weighted_kappa"]
+        yield (
+            f"The encoder {name} (SHA-256 {facts['sha256'][:12]}…) was trained by `python -m "
+            f"kop_core pretrain` on {facts['data']['files'] - seen['pictures']:,} pictures of "
+            f"{facts['data']['name']} in {len(facts['data']['classes'])} classes, "
+            f"{config['size']} × {config['size']} pixels, {facts['epochs_run']} epochs, from the "
+            f"weights {config['pretrained']}. On {seen['pictures']:,} others of "
+            f"{seen['persons']:,} persons its quadratic weighted kappa is {kappa['value']:.2f} "
+            f"(95 % CI {kappa['low']:.2f} to {kappa['high']:.2f}). {seen['note']}"
         )
-    return "\n".join(lines) + "\n"
+        yield ""
 
 
 def encoder(text: str) -> tuple[str, str | None]:
@@ -204,9 +238,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument(
-        "--encoders", type=encoder, nargs="+", default=[(FRESH, None), ("imagenet", "imagenet")],
+        "--encoders",
+        type=encoder,
+        nargs="+",
+        default=[encoder(name) for name in (FRESH, *pretrained.named(NETWORK))],
         metavar="NAME[=FILE]",
-    )  # fmt: skip
+    )
     parser.add_argument("--views", nargs="+", choices=VIEWS, default=VIEWS)
     parser.add_argument("--heads", nargs="+", choices=HEADS, default=list(HEADS))
     parser.add_argument("--size", type=int, default=224)

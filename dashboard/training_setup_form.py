@@ -11,7 +11,8 @@ import streamlit as st
 from kop_core import marks, networks
 from kop_core.datasets.feeding import Augmentation
 from kop_core.errors import RunError
-from kop_core.networks.pretrained import IMAGENET
+from kop_core.networks import pretrained
+from kop_core.networks.pretrained import IMAGENET, KNEES
 from kop_core.training import setting_up
 from kop_core.training.config import (
     BACKBONE,
@@ -61,7 +62,8 @@ _PRECISIONS = {
 _VIEWS = {"whole": "The whole picture", "joints": "The joints"}
 _STARTS = {
     "fresh": "Fresh weights",
-    "imagenet": "Weights learned on ImageNet",
+    IMAGENET: "Weights learned on ImageNet",
+    KNEES: "Weights learned on knees",
     "file": "Weights in a file",
 }
 _LEARNS = {"all": "All of it", "head": "Its head only", "layer": "From a layer on"}
@@ -117,9 +119,9 @@ def fill(config: TrainingConfig) -> None:
 
 def _fill_beginning(config: TrainingConfig) -> None:
     state, given = st.session_state, config.pretrained
-    named = given is not None and given != IMAGENET
-    state[key("start")] = "file" if named else given or "fresh"
-    state[key("weights_file")] = given if named else ""
+    in_file = given is not None and given not in _STARTS
+    state[key("start")] = "file" if in_file else given or "fresh"
+    state[key("weights_file")] = given if in_file else ""
     whole = {None: "all", BACKBONE: "head"}
     state[key("learns")] = whole.get(config.freeze, "layer")
     state[key("layer")] = config.freeze if config.freeze not in whole else ""
@@ -172,7 +174,7 @@ def _beginning() -> dict[str, Any]:
     start, learns = state[key("start")], state[key("learns")]
     if start == "fresh":
         return {}
-    given = state[key("weights_file")].strip() if start == "file" else IMAGENET
+    given = state[key("weights_file")].strip() if start == "file" else start
     if not given:
         raise RunError("Name the file of weights to begin with, or begin with fresh ones.")
     layer = state[key("layer")].strip()
@@ -378,14 +380,16 @@ def _options_of_its_own(chosen: networks.Network) -> None:
 def beginning() -> None:
     """Draw what the network begins with and what of it learns."""
     chosen = networks.get(st.session_state[key("network")])
-    offered = {k: v for k, v in _STARTS.items() if k != "imagenet" or chosen.weights == IMAGENET}
+    there = ("fresh", *pretrained.named(chosen.name), "file")
+    offered = {start: _STARTS[start] for start in there}
     if st.session_state[key("start")] not in offered:
         st.session_state[key("start")] = "fresh"
     start, what, first, rate = st.columns([1.5, 1.2, 1, 1], vertical_alignment="bottom")
     with start:
         _choose(
             "Begins with", "start", offered,
-            help="A network that has seen many pictures needs fewer of these. Weights of "
+            help="A network that has seen many pictures needs fewer of these. ImageNet holds a "
+            "million photographs; the knees are radiographs graded for osteoarthritis. Weights of "
             "EfficientNet-Lite0 come with KOP; those of other networks are fetched from the "
             "internet once, or taken from a file.",
         )  # fmt: skip

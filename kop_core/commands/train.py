@@ -74,7 +74,7 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--pretrained",
         metavar="WEIGHTS",
-        help="what the backbone begins with: imagenet, or a file of weights (default: fresh)",
+        help="what the backbone begins with: imagenet, knees or a file (default: fresh weights)",
     )
     command.add_argument(
         "--freeze",

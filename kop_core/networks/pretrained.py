@@ -1,4 +1,4 @@
-"""Weights that were trained elsewhere: ImageNet's, or an encoder of one's own.
+"""Weights that were trained elsewhere: on ImageNet, on knees, or by anyone.
 
 A file of weights is an ``.npz`` with one array a weight, named ``layer/weight``, in
 Keras's layout, of half or single precision. It holds the backbone, which is everything up
@@ -24,7 +24,8 @@ from kop_core.networks.registry import get, split
 if TYPE_CHECKING:
     import keras
 
-IMAGENET = "imagenet"
+# Weights that have a name: trained on photographs, or with `pretrain` on graded knees.
+IMAGENET, KNEES = "imagenet", "knees"
 SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "weights"
 MAX_BYTES = 512 * 2**20
 _LIMITS = ArchiveLimits(max_members=4_000, max_directory=2**20)
@@ -74,13 +75,40 @@ def where_from(network_name: str) -> str | None:
     """
     if get(network_name).weights != IMAGENET:
         return None
-    if _shipped(network_name).is_file():
+    if _shipped(network_name, IMAGENET).is_file():
         return "shipped"
     return "download" if network_name in _APPLICATIONS else "file"
 
 
-def _shipped(network_name: str) -> Path:
-    return SHIPPED / f"{network_name}.npz"
+def named(network_name: str) -> tuple[str, ...]:
+    """Return the names of weights that a network can begin with.
+
+    Raises:
+        UnknownNetwork: if there is no network of that name.
+    """
+    photographs = (IMAGENET,) if get(network_name).weights == IMAGENET else ()
+    return (*photographs, KNEES) if _shipped(network_name, KNEES).is_file() else photographs
+
+
+def file_of(network_name: str, source: str | Path) -> Path | None:
+    """Return the file that weights to begin with are read from.
+
+    Args:
+        network_name: of a network.
+        source: one of :func:`named`, or the path of an ``.npz``.
+
+    Returns:
+        The path, which may not be there; ``None`` for weights that ``keras.applications``
+        keeps where it likes.
+    """
+    if source not in (IMAGENET, KNEES):
+        return Path(source)
+    shipped = _shipped(network_name, source)
+    return shipped if source == KNEES or shipped.is_file() else None
+
+
+def _shipped(network_name: str, source: str | Path) -> Path:
+    return (SHIPPED / KNEES if source == KNEES else SHIPPED) / f"{network_name}.npz"
 
 
 def load(model: keras.Model, network_name: str, source: str | Path) -> int:
@@ -89,7 +117,7 @@ def load(model: keras.Model, network_name: str, source: str | Path) -> int:
     Args:
         model: the network, as :func:`kop_core.networks.build` built it.
         network_name: its registered name.
-        source: ``"imagenet"``, or the path of an ``.npz``.
+        source: one of :func:`named`, or the path of an ``.npz``.
 
     Returns:
         How many weights were set.
@@ -98,16 +126,27 @@ def load(model: keras.Model, network_name: str, source: str | Path) -> int:
         UnknownNetwork: if there is no network of that name.
         WeightsError: if there are no such weights here, or they are those of another network.
     """
-    origin = where_from(network_name)
-    if source != IMAGENET:
-        return apply_weights(model, read_weights(source), network_name, str(source))
-    if origin == "shipped":
-        shipped = _shipped(network_name)
-        return apply_weights(model, read_weights(shipped), network_name, shipped.name)
-    if origin == "download":
+    if source in (IMAGENET, KNEES) and source not in named(network_name):
+        raise WeightsError(_none(network_name, source))
+    file = file_of(network_name, source)
+    if file is not None:
+        said = file.name if source in (IMAGENET, KNEES) else str(source)
+        return apply_weights(model, read_weights(file), network_name, said)
+    if where_from(network_name) == "download":
         weights = _of_application(model, network_name)
         return apply_weights(model, weights, network_name, "keras.applications")
-    raise WeightsError(
+    raise WeightsError(_none(network_name, source))
+
+
+def _none(network_name: str, source: str | Path) -> str:
+    if source == KNEES:
+        having = sorted(path.stem for path in (SHIPPED / KNEES).glob("*.npz"))
+        there = f" KOP has one of {', '.join(having)}." if having else ""
+        return (
+            f"KOP has no encoder of the network {network_name} that was trained on knees.{there} "
+            "Begin with other weights, or train one: python -m kop_core pretrain."
+        )
+    return (
         f"No ImageNet weights of the network {network_name} ship with KOP or can be downloaded. "
         "Name a file (.npz) that has them."
     )

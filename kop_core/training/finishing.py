@@ -16,7 +16,7 @@ from kop_core.datasets.splits import conflicted
 from kop_core.errors import RunError
 from kop_core.evaluation import Evaluation, Predictions, evaluate
 from kop_core.evaluation.calibration import calibration
-from kop_core.networks.pretrained import IMAGENET
+from kop_core.networks.pretrained import IMAGENET, KNEES
 from kop_core.radiographs.preparation import WHOLE
 from kop_core.training.config import BACKBONE
 from kop_core.training.leaving_out import said_of_marked
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 MAX_DIFFERENCE = 0.005
 HALF, SINGLE = "float16", "float32"
 _BATCH = 16
+# What a card says of weights that have a name.
+_BEGINNINGS = {
+    IMAGENET: "weights learned on ImageNet",
+    KNEES: "weights learned on knees that are graded for osteoarthritis, not for bone density",
+}
 
 
 @dataclass(frozen=True)
@@ -334,8 +339,7 @@ def _said_of_beginning(record: dict[str, Any], config: dict[str, Any]) -> list[s
     """Say it where a network did not begin with fresh weights, or not all of it learned."""
     began, freeze = record.get("pretrained"), config.get("freeze")
     if began:
-        imagenet = began["name"] == IMAGENET
-        given = "weights learned on ImageNet" if imagenet else f"the weights in {began['name']}"
+        given = _BEGINNINGS.get(began["name"], f"the weights in {began['name']}")
         said = f"The network's backbone began with {given}"
     elif freeze:
         said = "The network began with fresh weights"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,13 +38,11 @@ def origin(config: TrainingConfig) -> dict[str, Any] | None:
     """
     if config.pretrained is None:
         return None
-    if config.pretrained == pretrained.IMAGENET:
-        file, name = pretrained.SHIPPED / f"{config.network}.npz", pretrained.IMAGENET
-        if not file.is_file():
-            return {"name": name, "sha256": None}
-    else:
-        file = Path(config.pretrained)
-        name = file.name
+    file = pretrained.file_of(config.network, config.pretrained)
+    if file is None:
+        return {"name": config.pretrained, "sha256": None}
+    known = config.pretrained in pretrained.named(config.network)
+    name = config.pretrained if known else file.name
     try:
         return {"name": name, "sha256": model_store.checksum(file)}
     except OSError as error:

@@ -1,17 +1,19 @@
 """Weights that were trained elsewhere: read with care, and set where they belong."""
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kop_core import networks
+from kop_core import model_store, networks
 from kop_core.errors import WeightsError
 from kop_core.networks import pretrained
 
 LITE0 = pretrained.SHIPPED / "efficientnet_lite0.npz"
+KNEES = pretrained.SHIPPED / "knees" / "efficientnet_lite0.npz"
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +234,25 @@ def test_it_is_known_where_weights_come_from():
     assert found["efficientnet_lite0"] == "shipped" and found["alexnet"] == "file"
     assert found["paper"] is found["resnet18"] is found["googlenet"] is None
     assert found["vgg19"] == found["mobilenet_v2"] == "download"
+
+
+def test_an_encoder_of_knees_ships_with_what_it_was_learned_from():
+    assert pretrained.named("efficientnet_lite0") == ("imagenet", "knees")
+    assert pretrained.named("alexnet") == ("imagenet",) and pretrained.named("paper") == ()
+    assert pretrained.file_of("efficientnet_lite0", "knees") == KNEES
+    assert pretrained.file_of("densenet121", "imagenet") is None
+    assert pretrained.file_of("paper", "mine.npz") == Path("mine.npz")
+    model = networks.build("efficientnet_lite0", size=64)
+    assert pretrained.load(model, "efficientnet_lite0", "knees") == 245
+    photographs = pretrained.read_weights(LITE0)["head_conv/kernel"]
+    assert not np.allclose(model.get_layer("head_conv").kernel, photographs, atol=1e-3)
+    assert KNEES.stat().st_size < 8e6
+    facts = json.loads(KNEES.with_suffix(".json").read_text(encoding="utf-8"))
+    assert facts["sha256"] == model_store.checksum(KNEES)
+    assert facts["pretrained"]["sha256"] == model_store.checksum(LITE0)
+    assert facts["validation"]["quadratic_weighted_kappa"]["low"] > 0.5
+    with pytest.raises(WeightsError, match=r"no encoder of the network paper .* has one of effi"):
+        pretrained.load(networks.build("paper", size=128), "paper", "knees")
 
 
 def npy(array=None, **header):

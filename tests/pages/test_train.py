@@ -170,6 +170,7 @@ def test_what_a_network_begins_with_and_what_of_it_learns(folder, started, tmp_p
     assert "Weights learned on ImageNet" not in at.selectbox(key="setup_start").options  # paper
     at.selectbox(key="setup_network").select("efficientnet_lite0").run()
     assert "All of the network learns." in words(at)
+    assert "Weights learned on knees" in at.selectbox(key="setup_start").options
     at.selectbox(key="setup_start").select("imagenet").run()
     at.number_input(key="setup_head_epochs").set_value(2).run()
     at.number_input(key="setup_backbone_rate").set_value(0.1).run()
