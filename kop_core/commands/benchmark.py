@@ -140,16 +140,13 @@ def _run(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> tuple[Series, ...]:
     from kop_core.benchmarking import RECIPE, for_epochs, plan, quick_plan
 
-    named = [
-        name
-        for asked in options.networks or ()
-        for name in (networks.names() if asked == ALL else (asked,))
-    ]
-    if options.networks in (None, [ALL]):
-        named = None
+    asked = options.networks or [ALL]
+    named = [name for name in asked if name != ALL]
+    if ALL in asked and asked != [ALL]:
+        named += [name for name in networks.names() if name not in named]
     if options.quick:
         # All of them would take longer than quick allows.
-        return quick_plan(named, options.split, options.conflicts, options.weights)
+        return quick_plan(named or None, options.split, options.conflicts, options.weights)
     return plan(
         named or networks.names(),
         options.split,

@@ -31,10 +31,10 @@ from kop_core.evaluation import intervals
 from kop_core.evaluation.intervals import DRAWS, UNDEFINED, Estimate
 from kop_core.evaluation.metrics import (
     areas,
-    drawn,
     from_confusion,
     matrices_of,
     measures_of,
+    of_draws,
     of_probabilities,
 )
 from kop_core.evaluation.predictions import Predictions
@@ -233,10 +233,12 @@ def _bootstrapped(
     values, samples = [], []
     for table in tables:
         measures = measures_of(table, group, matrices_of(table, group))
-        values.append(_chosen(drawn(measures, np.ones((1, groups))), metrics)[:, 0])
+        values.append(_chosen(of_draws(measures, np.ones((1, groups))), metrics)[:, 0])
         blocks = intervals.times_drawn(groups, draws, seed, width=len(group))
         samples.append(
-            np.concatenate([_chosen(drawn(measures, times), metrics) for times in blocks], axis=1)
+            np.concatenate(
+                [_chosen(of_draws(measures, times), metrics) for times in blocks], axis=1
+            )
         )
     return {
         (one, other): {
@@ -266,7 +268,7 @@ def _exchanged(
     measure = _of_either(a, b, group, metrics)
 
     def differences_of(mine: np.ndarray) -> np.ndarray:
-        one, other = (drawn(measure, np.hstack(w)) for w in ((mine, 1 - mine), (1 - mine, mine)))
+        one, other = (of_draws(measure, np.hstack(w)) for w in ((mine, 1 - mine), (1 - mine, mine)))
         return _chosen(one, metrics) - _chosen(other, metrics)
 
     found = np.abs(differences_of(np.ones((1, groups))))

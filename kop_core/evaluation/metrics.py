@@ -107,10 +107,10 @@ def evaluate(predictions: Predictions, draws: int = DRAWS, seed: int = 0) -> Eva
     groups = int(group.max()) + 1
     matrices = matrices_of(predictions, group)
     measures = measures_of(predictions, group, matrices)
-    values = drawn(measures, np.ones((1, groups)))
+    values = of_draws(measures, np.ones((1, groups)))
     del values[_STRAY]
     blocks = [
-        drawn(measures, times)
+        of_draws(measures, times)
         for times in intervals.times_drawn(groups, draws, seed, width=len(group))
     ]
     supports, scales = supports_of(matrices), _scales(matrices)
@@ -133,7 +133,7 @@ def evaluate(predictions: Predictions, draws: int = DRAWS, seed: int = 0) -> Eva
     return Evaluation(found, whole, rows, len(group), groups, predictions.by_radiograph)
 
 
-def drawn(measures: Iterable[Measure], times: np.ndarray) -> dict[str, np.ndarray]:
+def of_draws(measures: Iterable[Measure], times: np.ndarray) -> dict[str, np.ndarray]:
     """Return the figures of all measures together.
 
     Args:

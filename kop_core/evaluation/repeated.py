@@ -17,7 +17,7 @@ from kop_core.classes import CLASS_NAMES
 from kop_core.errors import DataSetError
 from kop_core.evaluation import intervals
 from kop_core.evaluation.intervals import DRAWS, Estimate, Scale
-from kop_core.evaluation.metrics import drawn, matrices_of, measures_of, supports_of
+from kop_core.evaluation.metrics import matrices_of, measures_of, of_draws, supports_of
 from kop_core.evaluation.predictions import Predictions
 
 _SIZE = len(CLASS_NAMES)
@@ -161,7 +161,7 @@ def _drawn(
 
 
 def _some(measures: Sequence, times: np.ndarray, metrics: Sequence[str]) -> np.ndarray:
-    found = drawn(measures, times)
+    found = of_draws(measures, times)
     return np.stack([found[name] for name in metrics])
 
 

@@ -64,7 +64,7 @@ def test_every_draw_against_scikit_learn(seed):
     counts = np.zeros((int(group.max()) + 1, 3, 3))
     np.add.at(counts, (group, given.true, given.predicted), 1)
     (times,) = intervals.times_drawn(len(counts), 3, seed)
-    drawn = metrics.drawn(metrics.measures_of(given, group, counts), times)
+    drawn = metrics.of_draws(metrics.measures_of(given, group, counts), times)
     for place in range(3):
         for name, value in expected(given, times[place][group]).items():
             assert drawn[name][place] == pytest.approx(value, abs=1e-12), name

@@ -14,8 +14,11 @@ EVALUATION = evaluate(
 )
 
 
-def said(protocol: str, conflicted: int = 0, audit: bool = False, **split) -> str:
+def said(
+    protocol: str, conflicted: int = 0, audit: bool = False, more: dict | None = None, **split
+) -> str:
     record = {
+        **(more or {}),
         "data": {
             "name": "knees", "files": 1000, "radiographs": 120, "unreadable": [],
             "conflicted_radiographs": conflicted,
@@ -37,6 +40,23 @@ def test_random():
     assert "random, file by file, as in the paper" in text
     assert "150 of the 200 test images (75 %) have a picture of the same radiograph" in text
     assert "after every epoch, as in the paper" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "expected"),
+    [
+        ("imagenet", {"freeze": "backbone"}, "learned on ImageNet, and only its head learned."),
+        ("knees", {"head_epochs": 1}, "graded for osteoarthritis, not for bone density; all of it "
+         "learned after 1 epoch of its head alone."),
+        ("mine.npz", {"freeze": "conv5"}, "began with the weights in mine.npz; what comes before "
+         "its layer conv5 did not learn."),
+        (None, {"freeze": "conv5"}, "The network began with fresh weights; what comes before"),
+    ],
+)  # fmt: skip
+def test_what_a_network_began_with(name, config, expected):
+    began = {"name": name, "sha256": None} if name else None
+    assert expected in said("radiograph", more={"pretrained": began, "config": config})
+    assert "began with" not in said("radiograph")
 
 
 def test_by_radiograph():
