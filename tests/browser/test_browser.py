@@ -46,9 +46,9 @@ def table_as_csv(page: Page, button: str) -> list[dict[str, str]]:
 
 def test_an_address_inside_the_app_opens_on_a_fresh_server(page, shipped):
     page.goto("/classify?model=second")
-    expect(page.get_by_role("heading", name="Classify knee X-rays")).to_be_visible()
-    expect(page.get_by_role("combobox", name="Model")).to_have_value("Second model")
-    expect(page.get_by_role("link", name="Home")).to_be_visible()
+    expect(page.get_by_role("heading", name="Classify knee X-rays").first).to_be_visible()
+    expect(page.get_by_role("combobox", name="Model").first).to_have_value("Second model")
+    expect(page.get_by_role("link", name="Home").first).to_be_visible()
     expect(page).to_have_url(re.compile(r"[?&]model=second(&|$)"))
 
 
@@ -56,7 +56,7 @@ def test_from_the_home_page_to_a_verdict(page, full_size, shipped):
     page.goto("/")
     expect(page.get_by_text("KOP is not a medical device").first).to_be_visible()
     page.get_by_role("link", name="Classify X-rays").click()
-    expect(page.get_by_text("Drop one radiograph or many")).to_be_visible()
+    expect(page.get_by_text("Drop one radiograph or many").first).to_be_visible()
     upload(page, [full_size[0]])
     verdict = page.locator(".kop-verdict")
     verdict.wait_for()
@@ -65,7 +65,7 @@ def test_from_the_home_page_to_a_verdict(page, full_size, shipped):
     bars = page.get_by_test_id("stPlotlyChart").filter(has_text="Osteopenia")
     expect(bars).to_contain_text("Healthy")
     expect(page.get_by_text("copies in training").first).to_be_visible()
-    expect(page.get_by_text("It is not the outline of a lesion")).to_be_visible()
+    expect(page.get_by_text("It is not the outline of a lesion").first).to_be_visible()
     assert chart_of_picture(page).startswith("data:image/png;base64,")
 
     rows = table_as_csv(page, "Scores (CSV)")
@@ -99,16 +99,16 @@ def test_method_class_view_grey_scale_and_key(page, full_size):
         raise AssertionError("the picture did not change")
 
     choose(page, "Class to explain", "Healthy")
-    expect(page.get_by_text("what the network looked at for healthy")).to_be_visible()
+    expect(page.get_by_text("what the network looked at for healthy").first).to_be_visible()
     seen.append(chart_of_picture(page))
     choose(page, "Class to explain", "Osteoporosis")
-    expect(page.get_by_text("what the network looked at for osteoporosis")).to_be_visible()
+    expect(page.get_by_text("what the network looked at for osteoporosis").first).to_be_visible()
     assert chart_of_picture(page) != seen[-1]
     seen.append(chart_of_picture(page))
     for method in ("LayerCAM", "Grad-CAM++", "Saliency"):
         choose(page, "Method", method)
         changed()
-        expect(page.get_by_text(f"{method}: what the network looked at")).to_be_visible()
+        expect(page.get_by_text(f"{method}: what the network looked at").first).to_be_visible()
     slider = page.get_by_role("slider", name="Overlay strength")
     slider.focus()
     slider.press("ArrowLeft")
@@ -119,7 +119,7 @@ def test_method_class_view_grey_scale_and_key(page, full_size):
     page.keyboard.press("Escape")
     page.get_by_text("Both", exact=True).click()
     settled(page)
-    expect(page.get_by_text("Radiograph", exact=True)).to_be_visible()
+    expect(page.get_by_text("Radiograph", exact=True).first).to_be_visible()
     page.get_by_text("Overlay", exact=True).first.click()
     settled(page)
     page.get_by_role("heading", name="Classify knee X-rays").click()
@@ -146,7 +146,7 @@ def test_a_batch_with_broken_files(page, full_size, shared, tmp_path):
     knees = [*full_size[:3], shared / "dicom" / "knee_dx_1.dcm"]
     others = [*broken(tmp_path), shared / "dicom" / "chest_1.dcm"]
     upload(page, [*knees, *others])
-    expect(page.get_by_text("4 of 10 classified.")).to_be_visible()
+    expect(page.get_by_text("4 of 10 classified.").first).to_be_visible()
     settled(page)
     for said in (
         "notes.png: this is text, not a picture",
@@ -156,7 +156,7 @@ def test_a_batch_with_broken_files(page, full_size, shared, tmp_path):
         "huge.png: the picture declares",
         "chest_1.dcm: the file's header says that it shows CHEST",
     ):
-        expect(page.get_by_test_id("stAlert").get_by_text(said)).to_be_visible()
+        expect(page.get_by_test_id("stAlert").get_by_text(said).first).to_be_visible()
     expect(page.get_by_text("Traceback")).to_have_count(0)
 
     rows = table_as_csv(page, "Download the table (CSV)")
@@ -189,8 +189,8 @@ def test_changing_the_model_and_reading_its_card(page, full_size, shipped):
     expect(page).to_have_url(re.compile(r"[?&]model=second(&|$)"))
     page.get_by_role("button", name="Card").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog.get_by_text("The split was random, file by file")).to_be_visible()
-    expect(dialog.get_by_text("same radiograph in training")).to_be_visible()
+    expect(dialog.get_by_text("The split was random, file by file").first).to_be_visible()
+    expect(dialog.get_by_text("same radiograph in training").first).to_be_visible()
 
 
 @pytest.mark.parametrize(("width", "height", "scheme"), [(1440, 900, "light"), (1024, 768, "dark")])

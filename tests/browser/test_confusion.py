@@ -76,14 +76,14 @@ def test_a_cell_is_clicked_moved_marked_and_found_again(
         page.get_by_role("button", name=re.compile(r"\bMark\b")).first.click()
         page.get_by_role("textbox", name="Note").fill("A second look <b>please</b>")
         page.get_by_role("button", name="Unsure", exact=True).click()
-        expect(page.get_by_text("Marked unsure")).to_be_visible()
+        expect(page.get_by_text("Marked unsure").first).to_be_visible()
 
         choose(page, "What is called", "Abstain below")
         before = page.get_by_text(re.compile(r"^Images whose highest score")).inner_text()
         page.get_by_role("slider").first.focus()
         for _ in range(15):
             page.keyboard.press("ArrowRight")
-        expect(page.get_by_text("below 65 %")).to_be_visible()
+        expect(page.get_by_text("below 65 %").first).to_be_visible()
         assert page.get_by_text(re.compile("^Images whose highest score")).inner_text() != before
         expect(page).to_have_url(re.compile(r"rule=abstain&level=65|level=65"))
         click(page, 0, 3, columns=4)
@@ -94,7 +94,7 @@ def test_a_cell_is_clicked_moved_marked_and_found_again(
         page = window(chromium, address, 1024, 768)
         # Another model of the same data, the cell in the address, no picture named yet.
         page.goto("/confusion?model=second&cell=healthy-osteoporosis")
-        expect(page.get_by_text("Marked unsure")).to_be_visible()
+        expect(page.get_by_text("Marked unsure").first).to_be_visible()
         expect(page.get_by_text("A second look <b>please</b>").first).to_be_visible()
         assert page.locator(CASES).count() == 0
         settled(page)

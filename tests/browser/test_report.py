@@ -19,14 +19,14 @@ def opened(page: Page, address: str = "/report") -> None:
 
 def test_a_report_is_read_and_its_choices_change_it(page, shipped):
     opened(page)
-    expect(page.locator(".kop-verdict")).to_contain_text("Accuracy 84")
+    expect(page.locator(".kop-verdict").first).to_contain_text("Accuracy 84")
     expect(page.get_by_text("copies in training").first).to_be_visible()
-    expect(page.get_by_text("Do not expect this of a new patient")).to_be_visible()
+    expect(page.get_by_text("Do not expect this of a new patient").first).to_be_visible()
     expect(page.get_by_test_id("stPlotlyChart")).to_have_count(6)
     page.get_by_role("radio", name="95 %").first.click()
     expect(page.get_by_text("To find 95")).to_have_count(2)
     page.get_by_role("radio", name="80 %").last.click()
-    expect(page.get_by_text("hold the label in 80")).to_be_visible()
+    expect(page.get_by_text("hold the label in 80").first).to_be_visible()
     expect(page.get_by_text("Traceback")).to_have_count(0)
 
 
@@ -48,7 +48,7 @@ def test_a_cell_says_what_it_counts(page):
 
 def test_the_model_is_kept_in_the_address(page):
     opened(page, "/report?model=second")
-    expect(page.get_by_role("combobox", name="Model")).to_have_value("Second model")
+    expect(page.get_by_role("combobox", name="Model").first).to_have_value("Second model")
     choose(page, "Model", "Nine convolutions, paper's protocol (random split)")
     expect(page).to_have_url(re.compile(r"[?&]model=paper-random(&|$)"))
 
@@ -58,14 +58,14 @@ def test_a_model_on_the_home_page_leads_to_its_report(page):
     # The link's name begins with that of its icon; the menu's ends in "report".
     page.get_by_role("link", name=re.compile(r"\bReport$")).last.click()
     page.get_by_text("Sets that should hold the label").wait_for(timeout=60_000)
-    expect(page.get_by_role("combobox", name="Model")).to_have_value("Second model")
+    expect(page.get_by_role("combobox", name="Model").first).to_have_value("Second model")
     expect(page).to_have_url(re.compile(r"[?&]model=second(&|$)"))
 
 
 def test_the_card_opens(page):
     opened(page)
     page.get_by_text("of 44 items are known").click()
-    expect(page.get_by_text("Not on the card: 2. Structured summary.")).to_be_visible()
+    expect(page.get_by_text("Not on the card: 2. Structured summary.").first).to_be_visible()
 
 
 def test_the_downloads_open(page, chromium, tmp_path, shipped):
@@ -86,7 +86,7 @@ def test_the_downloads_open(page, chromium, tmp_path, shipped):
     sent.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     sent.on("pageerror", lambda e: complaints.append(str(e)))
     sent.goto(file.as_uri())
-    expect(sent.get_by_role("heading", level=1)).to_have_text(shipped.title)
+    expect(sent.get_by_role("heading", level=1).first).to_have_text(shipped.title)
     expect(sent.locator(".js-plotly-plot .main-svg").first).to_be_visible()
     assert sent.locator(".js-plotly-plot").count() == 6
     sent.wait_for_timeout(500)

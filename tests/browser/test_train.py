@@ -103,39 +103,39 @@ def answer(page: Page, first: str, also: str) -> None:
 
 def test_from_a_folder_to_a_published_model(page, knees, runs_folder, served_models, tmp_path):
     look_at(page, knees)
-    expect(page.get_by_text("my knees: 24 radiographs in 30 files.")).to_be_visible()
-    expect(page.get_by_text("1 file could not be read and was left out.")).to_be_visible()
+    expect(page.get_by_text("my knees: 24 radiographs in 30 files.").first).to_be_visible()
+    expect(page.get_by_text("1 file could not be read and was left out.").first).to_be_visible()
     expect(page.locator(".kop-altered img")).to_have_count(24)  # 6 originals, each altered thrice
     page.get_by_role("button", name="The paper's settings").click()
     settled(page)
-    expect(page.get_by_text("of the test images have a copy in training")).to_be_visible()
+    expect(page.get_by_text("of the test images have a copy in training").first).to_be_visible()
     page.get_by_role("button", name="KOP's recommendation").click()
     settled(page)
     run_id = start(page, knees, 4, "My first run")
 
     until(run_id, runs_folder, lambda r: r.epoch >= 1)
-    expect(page.get_by_text(re.compile(r"Epoch \d of 4"))).to_be_visible(timeout=LONG)
+    expect(page.get_by_text(re.compile(r"Epoch \d of 4")).first).to_be_visible(timeout=LONG)
     page.reload()
     colleague = page.context.new_page()
     colleague.goto(page.url)
     for one in (page, colleague):
-        expect(one.get_by_role("heading", name="My first run")).to_be_visible(timeout=LONG)
-        expect(one.get_by_text("How good", exact=True)).to_be_visible(timeout=LONG)
+        expect(one.get_by_role("heading", name="My first run").first).to_be_visible(timeout=LONG)
+        expect(one.get_by_text("How good", exact=True).first).to_be_visible(timeout=LONG)
         no_error(one)
     colleague.close()
     settled(page)
 
     run = runs.get(run_id, runs_folder)
     assert (run.state, run.epoch) == ("finished", 4) and ".jpg" not in run.log.read_text()
-    expect(page.locator(".kop-verdict")).to_contain_text("95 % CI")
+    expect(page.locator(".kop-verdict").first).to_contain_text("95 % CI")
     expect(page.get_by_text("by radiograph", exact=True).first).to_be_visible()
     expect(page.locator(".kop-worst figure").first).to_be_visible()
     page.get_by_role("button", name="Show what the network looked at").click()
-    expect(page.get_by_text("Right: Grad-CAM")).to_be_visible(timeout=LONG)
+    expect(page.get_by_text("Right: Grad-CAM").first).to_be_visible(timeout=LONG)
     settled(page)
     publish(page, "second", "There is a model called second already")
     publish(page, "first-of-mine")
-    expect(page.get_by_text("Published as first-of-mine")).to_be_visible()
+    expect(page.get_by_text("Published as first-of-mine").first).to_be_visible()
     assert model_store.get("first-of-mine", served_models).title == "My first run"
     page.get_by_role("link", name="Classify X-rays with it").click()
     model = page.get_by_role("combobox", name="Model")
@@ -149,30 +149,32 @@ def publish(page: Page, name: str, refused: str = "") -> None:
     button(page, "Publish").click()
     settled(page)
     if refused:
-        expect(page.get_by_role("alert").filter(has_text=refused)).to_be_visible()
+        expect(page.get_by_role("alert").filter(has_text=refused).first).to_be_visible()
 
 
 def out_and_in_again(page: Page, run_id: str, models: Path, place: Path) -> None:
     """Take a run's model out as a zip and as ONNX, and bring the zip in under another name."""
     page.goto(f"/train?run={run_id}")
-    expect(page.get_by_text("Model folder (ZIP)")).to_be_visible(timeout=LONG)
+    expect(page.get_by_text("Model folder (ZIP)").first).to_be_visible(timeout=LONG)
     settled(page)
     with page.expect_download() as taken:
         button(page, "Download").first.click()
     bundle = place / "bundle.zip"
     taken.value.save_as(bundle)
     page.get_by_role("button", name="Make it").first.click()
-    expect(page.get_by_text("probabilities differ from those of Keras by")).to_be_visible(
+    expect(page.get_by_text("probabilities differ from those of Keras by").first).to_be_visible(
         timeout=LONG
     )
     page.get_by_role("button", name="All runs").click()
     page.get_by_text("Bring a model from another KOP").click()
     page.get_by_test_id("stFileUploaderDropzone").locator("input").set_input_files(bundle)
-    expect(page.get_by_label("Name that it gets here", exact=True)).to_have_value("bundle")
+    expect(page.get_by_label("Name that it gets here", exact=True).first).to_have_value("bundle")
     settled(page)
     fill(page, "Name that it gets here", "from-elsewhere")
     page.get_by_role("button", name="Bring it in").click()
-    expect(page.get_by_text("My first run is here as from-elsewhere")).to_be_visible(timeout=LONG)
+    expect(page.get_by_text("My first run is here as from-elsewhere").first).to_be_visible(
+        timeout=LONG
+    )
     card = model_store.get("from-elsewhere", models).card
     assert card["imported"]["id"] and "Brought in on" in card["statements"][-1]
     broken = place / "no model.zip"
@@ -198,7 +200,9 @@ def test_queued_killed_resumed_stopped_and_deleted(page, knees, runs_folder):
     page.get_by_role("button", name="Add to the queue").click()
     page.wait_for_url(re.compile(r"run=(?!" + re.escape(first) + ")"), timeout=LONG)
     badge(page, "Queued")
-    expect(page.get_by_text("It is the next to start: 1 run may train at once")).to_be_visible()
+    expect(
+        page.get_by_text("It is the next to start: 1 run may train at once").first
+    ).to_be_visible()
     answer(page, "Stop", "Stop it")
     badge(page, "Stopped")
 
@@ -207,23 +211,25 @@ def test_queued_killed_resumed_stopped_and_deleted(page, knees, runs_folder):
     os.kill(runs.get(first, runs_folder).progress["pid"], signal.SIGKILL)
     badge(page, "Interrupted")
     kept = runs.get(first, runs_folder).epoch
-    expect(page.get_by_text("The result will be the same as if it had not been")).to_be_visible()
+    expect(
+        page.get_by_text("The result will be the same as if it had not been").first
+    ).to_be_visible()
     page.get_by_role("button", name="Resume").click()
     badge(page, "Running")
     until(first, runs_folder, lambda r: r.epoch > kept)
     answer(page, "Stop", "Stop it")
     badge(page, "Stopped")
-    expect(page.get_by_text("How good", exact=True)).to_be_visible(timeout=LONG)
+    expect(page.get_by_text("How good", exact=True).first).to_be_visible(timeout=LONG)
     run = runs.get(first, runs_folder)
     assert [row["epoch"] for row in run.history] == [*range(1, run.epoch + 1)]
     no_error(page)
 
     answer(page, "Delete", "Keep it")
     answer(page, "Delete", "Delete it")
-    expect(page.get_by_text("Long one was deleted.")).to_be_visible()
+    expect(page.get_by_text("Long one was deleted.").first).to_be_visible()
     assert not run.folder.exists()
     page.goto(f"/train?run={first}")
-    expect(page.get_by_role("heading", name="This run is not here")).to_be_visible()
+    expect(page.get_by_role("heading", name="This run is not here").first).to_be_visible()
 
 
 def test_a_run_outlives_the_dashboard(chromium, knees, served_models, cache, tmp_path):
@@ -246,7 +252,7 @@ def test_a_run_outlives_the_dashboard(chromium, knees, served_models, cache, tmp
             page.goto(f"{address}/train?run={run.id}")
             badge(page, "Running")
             page.goto(f"{address}/train")
-            expect(page.get_by_test_id("stDataFrame")).to_be_visible()
+            expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
             runs.delete(runs.get(run.id, root), stop_first=True)
     finally:
         context.close()
