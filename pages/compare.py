@@ -135,8 +135,7 @@ def _compare(models: list[Model], downloads: DeltaGenerator) -> None:
     _answer(found)
     if len(found.entries) < 2:
         st.page_link(
-            "pages/train.py", label="Train another and publish it, or choose another row above",
-            icon=":material/model_training:",
+            "pages/train.py", label="Train and publish another", icon=":material/model_training:"
         )  # fmt: skip
     _how_good(found)
     if found.pairs:
