@@ -25,6 +25,18 @@ CHROMIUM_ARGUMENTS = [
 ]  # fmt: skip
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Try a browser's test once more if it fails, and say so in the summary.
+
+    Two browsers, two servers and their trainings share two processors: a page may then be
+    drawn in another order than ever before, or later than any patience.
+    """
+    here = Path(__file__).resolve().parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator:
     path = shutil.which("chromium") or shutil.which("chromium-browser")
