@@ -116,7 +116,7 @@ def test_two_stages(small_data, weights, tmp_path):
     assert np.abs(kept[2]["norm1/moving_mean"] - given["norm1/moving_mean"]).max() > 1e-4
 
 
-@pytest.mark.parametrize("epoch", [1, 3])
+@pytest.mark.parametrize("epoch", [1, 3, 4])
 def test_a_run_of_two_stages_goes_on_exactly(epoch, small_data, weights, tmp_path):
     config = replace(CONFIG, pretrained=str(weights), head_epochs=2, epochs=4, optimizer="adam",
                      learning_rate=0.003, backbone_rate=0.1, weight_decay=0.1)  # fmt: skip
