@@ -38,9 +38,17 @@ def anchor(heading: str) -> str:
 
 
 def style() -> AbstractContextManager:
-    """Return the style that figures are drawn in, for a ``with``."""
-    import matplotlib
+    """Return the style that figures are drawn in, for a ``with``.
 
+    Raises:
+        KopError: if matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise KopError(
+            "The figures need matplotlib, which is not installed: pip install matplotlib"
+        ) from error
     return matplotlib.rc_context(_STYLE)
 
 
@@ -57,14 +65,9 @@ def panels(count: int, sharey: bool = False) -> tuple[Any, list[Any]]:
     Raises:
         KopError: if matplotlib is not installed.
     """
-    try:
-        import matplotlib
+    with style():
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise KopError(
-            "The figures need matplotlib, which is not installed: pip install matplotlib"
-        ) from error
-    with matplotlib.rc_context(_STYLE):
+
         figure = Figure(figsize=(_PANEL[0] * count, _PANEL[1]), layout="constrained")
         axes = figure.subplots(1, count, squeeze=False, sharey=sharey)
     return figure, list(axes[0])

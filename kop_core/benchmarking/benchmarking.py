@@ -151,7 +151,7 @@ def _require_weights(jobs: Sequence[Job]) -> None:
     """
     files = {job.config.pretrained: job.config for job in jobs if job.config.pretrained}
     for path, config in files.items():
-        if path not in (pretrained.IMAGENET, pretrained.KNEES):
+        if path not in pretrained.NAMES:
             model = networks.build(
                 config.network, size=config.size, view=config.view, **config.options
             )

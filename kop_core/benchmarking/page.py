@@ -384,8 +384,8 @@ def _augmentation(given: Mapping[str, Any] | None) -> str:
 
 _ON_IMAGENET = "Began with weights learned on ImageNet"
 _ON_KNEES = (
-    "Began with weights learned on knees graded for osteoarthritis (KOP's encoder, which saw none "
-    "of these radiographs)"
+    "Began with weights learned on knees graded for osteoarthritis (KOP's encoder; "
+    "assets/weights/NOTICE.md says which knees it saw)"
 )
 
 

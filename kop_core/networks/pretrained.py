@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Weights that have a name: trained on photographs, or with `pretrain` on graded knees.
 IMAGENET, KNEES = "imagenet", "knees"
+NAMES = (IMAGENET, KNEES)
 SHIPPED = Path(__file__).resolve().parents[2] / "assets" / "weights"
 MAX_BYTES = 512 * 2**20
 _LIMITS = ArchiveLimits(max_members=4_000, max_directory=2**20)
@@ -101,7 +102,7 @@ def file_of(network_name: str, source: str | Path) -> Path | None:
         The path, which may not be there; ``None`` for weights that ``keras.applications``
         keeps where it likes.
     """
-    if source not in (IMAGENET, KNEES):
+    if source not in NAMES:
         return Path(source)
     shipped = _shipped(network_name, source)
     return shipped if source == KNEES or shipped.is_file() else None
@@ -126,11 +127,11 @@ def load(model: keras.Model, network_name: str, source: str | Path) -> int:
         UnknownNetwork: if there is no network of that name.
         WeightsError: if there are no such weights here, or they are those of another network.
     """
-    if source in (IMAGENET, KNEES) and source not in named(network_name):
+    if source in NAMES and source not in named(network_name):
         raise WeightsError(_none(network_name, source))
     file = file_of(network_name, source)
     if file is not None:
-        said = file.name if source in (IMAGENET, KNEES) else str(source)
+        said = file.name if source in NAMES else str(source)
         return apply_weights(model, read_weights(file), network_name, said)
     if where_from(network_name) == "download":
         weights = _of_application(model, network_name)

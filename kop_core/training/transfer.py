@@ -41,8 +41,7 @@ def origin(config: TrainingConfig) -> dict[str, Any] | None:
     file = pretrained.file_of(config.network, config.pretrained)
     if file is None:
         return {"name": config.pretrained, "sha256": None}
-    known = config.pretrained in pretrained.named(config.network)
-    name = config.pretrained if known else file.name
+    name = config.pretrained if config.pretrained in pretrained.NAMES else file.name
     try:
         return {"name": name, "sha256": model_store.checksum(file)}
     except OSError as error:
