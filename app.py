@@ -8,10 +8,11 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import streamlit as st
 
-from dashboard import parts
+from dashboard import loading, parts
 
 ICON = Path(__file__).parent / "assets" / "icon.png"
 
+loading.keep_keras()
 st.set_page_config(page_title="KOP: knee osteoporosis on X-rays", page_icon=ICON, layout="wide")
 st.logo(ICON, size="large")
 page = st.navigation(

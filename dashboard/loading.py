@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+import gc
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import script_runner
 
 from kop_core.errors import ModelError
 from kop_core.model_store import Model
 
 if TYPE_CHECKING:
     from kop_core.classifier import Classifier
+
+
+def keep_keras() -> None:
+    """Keep Streamlit from resetting Keras whenever a page has run, in anyone's session.
+
+    It does so for scripts that build a network anew each time. Here a model may be loading or
+    be exported behind another page just then, which would lose its scopes half-way, and what
+    TensorFlow has compiled would be compiled again. Nothing here needs it: no page leaves
+    anything behind in Keras.
+    """
+    script_runner._clean_problem_modules = lambda: None
+
+
+@cache
+def _start_tensorflow() -> None:
+    """Import what loading needs, and have the collector of garbage pass it over from now on.
+
+    Streamlit calls the collector after every run of a page. Looking through TensorFlow and
+    everything else that is here to stay takes it 0.2 s, each time.
+    """
+    import keras  # noqa: F401
+    import tensorflow  # noqa: F401
+
+    from kop_core import classifier  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 @st.cache_resource
@@ -37,10 +67,11 @@ def _loading(folder: str, changed: int, _model: Model) -> Future[Classifier]:
 def _load(model: Model) -> Classifier:
     import numpy as np
 
-    from kop_core.classifier import Classifier
-    from kop_core.radiographs import Radiograph
-
     try:
+        _start_tensorflow()
+        from kop_core.classifier import Classifier
+        from kop_core.radiographs import Radiograph
+
         classifier = Classifier(model)
     except ImportError as error:
         raise ModelError(

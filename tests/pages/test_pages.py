@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from pathlib import Path
 
@@ -196,3 +197,22 @@ def upload(at: AppTest, paths: list[Path]) -> None:
     files = [(p.name, p.read_bytes(), "application/octet-stream") for p in paths]
     at.get("file_uploader")[0].set_value(files)
     at.run()
+
+
+def test_a_page_leaves_keras_as_it_is(app):
+    """What another session's thread is loading just then keeps its scopes and its names."""
+    import keras
+
+    with keras.name_scope("loading"):
+        first = keras.layers.Dense(1).name
+        go(app, "models")
+        second = keras.layers.Dense(1).name
+        assert keras.src.backend.common.name_scope.current_path() == "loading"
+    assert int(second.split("_")[1]) == int(f"{first}_0".split("_")[1]) + 1
+
+
+def test_garbage_is_not_looked_for_in_tensorflow():
+    from dashboard import loading
+
+    loading._start_tensorflow()
+    assert gc.get_freeze_count() > 100_000
