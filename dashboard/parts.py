@@ -68,6 +68,23 @@ def facts(pairs: list[tuple[str, str]]) -> None:
     st.html(f'<dl class="kop-facts">{rows}</dl>')
 
 
+def models_here() -> dict[str, Model]:
+    """Return the models by id; say which cannot serve, and if the address names none of them."""
+    models, broken = model_store.list_models()
+    broken_models(broken)
+    if not models and not broken:
+        no_models()
+    known = {m.id for m in (*models, *broken)}
+    asked = st.query_params.get("model")
+    if models and asked and asked not in known:
+        st.warning(
+            f"There is no model called {escape(asked[:100])} here: it was deleted or renamed. "
+            "Another is shown.",
+            icon=":material/warning:",
+        )
+    return {m.id: m for m in models}
+
+
 def choose_model(by_id: dict[str, Model], key: str) -> str:
     """Draw the choice of a model, kept in the page's address, and return its id."""
     asked = st.query_params.get("model")

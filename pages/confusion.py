@@ -6,7 +6,6 @@ import streamlit as st
 
 from dashboard import confusion, confusion_cases, parts
 from dashboard.evaluated import say
-from kop_core import model_store
 from kop_core.errors import KopError
 from kop_core.evaluation import Predictions, matrix_words, words
 from kop_core.evaluation.matrix import MOST_LIKELY, Difference, Matrix, Rule
@@ -27,20 +26,9 @@ def main() -> None:
     parts.begin("pages/confusion.py")
     st.html(STYLE)
     st.title("Confusion", anchor=False)
-    models, broken = model_store.list_models()
-    parts.broken_models(broken)
-    if not models:
-        if not broken:
-            parts.no_models()
+    by_id = parts.models_here()
+    if not by_id:
         return
-    by_id = {m.id: m for m in models}
-    asked = st.query_params.get("model")
-    if asked and asked not in by_id and asked not in {b.id for b in broken}:
-        st.warning(
-            f"There is no model called {parts.escape(asked[:100])} here: it was deleted or "
-            f"renamed. Showing {parts.escape(models[0].title)}.",
-            icon=":material/warning:",
-        )
     confusion.take_click()
     which, beside, called, cells = st.columns([1.3, 1.1, 1, 1.1], gap="small")
     with which:

@@ -3,29 +3,20 @@
 import streamlit as st
 
 from dashboard import parts
-from kop_core import model_store
 
 # Models that are put beside one in a comparison, until others are chosen there.
 BESIDE = 3
 
 parts.begin("pages/models.py")
 st.title("Models")
-models, broken = model_store.list_models()
-parts.broken_models(broken)
-if not models:
-    if not broken:
-        parts.no_models()
+by_id = parts.models_here()
+if not by_id:
     st.stop()
-
-by_id = {m.id: m for m in models}
-asked = st.query_params.get("model")
-if asked and asked not in by_id and asked not in {b.id for b in broken}:
-    st.warning(f"There is no model called {parts.escape(asked)} here. Showing {models[0].id}.")
 chosen = parts.choose_model(by_id, "card_of")
 model = by_id[chosen]
 st.header(parts.escape(model.title), anchor=False)
 of_it = {"model": model.id}
-others = [m.id for m in models if m is not model][:BESIDE]
+others = [m for m in by_id if m != chosen][:BESIDE]
 with st.container(horizontal=True):
     for page, label, icon, query in (
         ("pages/report.py", "Read its report", ":material/analytics:", of_it),

@@ -29,16 +29,9 @@ def main() -> None:
     parts.begin("pages/report.py")
     st.html(STYLE)
     st.title("Model report", anchor=False)
-    models, broken = model_store.list_models()
-    parts.broken_models(broken)
-    if not models:
-        if not broken:
-            parts.no_models()
+    by_id = parts.models_here()
+    if not by_id:
         return
-    by_id = {m.id: m for m in models}
-    asked = st.query_params.get("model")
-    if asked and asked not in by_id and asked not in {b.id for b in broken}:
-        st.warning(f"There is no model called {parts.escape(asked)} here. Showing {models[0].id}.")
     choice, downloads = st.columns([1.4, 1], gap="medium", vertical_alignment="bottom")
     with choice:
         model = by_id[parts.choose_model(by_id, "report_of")]
