@@ -378,7 +378,7 @@ def _presets() -> None:
             on_click=_fill,
             args=("recommended",),
             help="By radiograph, with a validation part that chooses the epoch, and classes that "
-            "count the same. The rest as was found to come near the paper's accuracy.",
+            "count the same. The rest as was found to come nearest to the paper's accuracy.",
         )
         st.button(
             "The paper's settings",

@@ -19,7 +19,7 @@ def opened(page: Page, address: str = "/report") -> None:
 
 def test_a_report_is_read_and_its_choices_change_it(page, shipped):
     opened(page)
-    expect(page.locator(".kop-verdict").first).to_contain_text("Accuracy 84")
+    expect(page.locator(".kop-verdict").first).to_contain_text("Accuracy 90")
     expect(page.get_by_text("copies in training").first).to_be_visible()
     expect(page.get_by_text("Do not expect this of a new patient").first).to_be_visible()
     expect(page.get_by_test_id("stPlotlyChart")).to_have_count(6)

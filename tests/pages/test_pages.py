@@ -90,6 +90,7 @@ def test_models_shows_the_card(app, shipped):
 
 def test_a_calibrated_model_says_so_and_of_which_images(app, models, shipped, full_size):
     folder = models / shipped.id
+    change_card(folder, calibration_tried=None)
     assert "none: outputs are scores" in facts(go(app, "models"))
     change_card(folder, calibration_tried=kept(1.5, False))
     assert "a temperature was tried and did not help" in facts(app.run())

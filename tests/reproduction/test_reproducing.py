@@ -53,8 +53,8 @@ def again(given, jobs=None, **callbacks):
 def test_the_papers_settings():
     given = TrainingConfig.from_config(PAPER_SETTINGS.get_config())
     assert given == PAPER_SETTINGS
-    assert (given.optimizer, given.learning_rate, given.batch_size) == ("adam", 3e-4, 16)
-    assert given.options == {"dropout": 0.3, "batch_norm_momentum": 0.9}
+    assert (given.optimizer, given.learning_rate, given.batch_size) == ("adam", 3e-4, 8)
+    assert given.options == {"dropout": 0.2, "batch_norm_momentum": 0.9}
     assert (given.epochs, given.test_share, given.schedule) == (30, 0.2, "cosine")
 
 

@@ -171,7 +171,7 @@ def test_what_tells_runs_of_one_preset_apart_leaves_it_that_preset(change):
 
 @pytest.mark.parametrize(
     "change",
-    [{"epochs": 31}, {"batch_size": 8}, {"learning_rate": 1e-3}, {"optimizer": "sgd"},
+    [{"epochs": 31}, {"batch_size": 12}, {"learning_rate": 1e-3}, {"optimizer": "sgd"},
      {"split": "patient"}, {"augmentation": None}, {"augmentation": Augmentation(rotation=90)},
      {"options": {}}, {"schedule": "constant"}, {"weight_decay": 0.01}, {"size": 160}],
     ids=lambda c: "-".join(c),
