@@ -33,6 +33,9 @@ CARD, WEIGHTS, HISTORY, PREDICTIONS = (
     "predictions.csv",
 )
 FILES = (WEIGHTS, HISTORY, PREDICTIONS)
+# In the folder of the models: the id of the one that is taken unless another is named. In capitals,
+# which no id has.
+DEFAULT = "DEFAULT"
 MAX_MODEL_BYTES = 32 * 10**6
 _MAX_CARD_BYTES = 2**20
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -129,7 +132,14 @@ def default_folder() -> Path:
 
 
 def list_models(folder: Path | None = None) -> tuple[list[Model], list[BrokenModel]]:
-    """Return the models of a folder by id, and those that cannot serve."""
+    """Return the models of a folder, the default first and then by id, and those that cannot serve.
+
+    Args:
+        folder: of the models.
+
+    Returns:
+        The models, and the folders that cannot serve, with the reason.
+    """
     folder = folder or default_folder()
     whole: list[Model] = []
     broken: list[BrokenModel] = []
@@ -141,11 +151,43 @@ def list_models(folder: Path | None = None) -> tuple[list[Model], list[BrokenMod
             whole.append(open_model(path))
         except ModelError as error:
             broken.append(BrokenModel(path, str(error)))
+    first = _default_id(folder)
+    whole.sort(key=lambda model: model.id != first)
     return whole, broken
 
 
+def _default_id(folder: Path) -> str | None:
+    try:
+        with (folder / DEFAULT).open(encoding="utf-8") as stream:
+            return stream.read(200).strip()
+    except (OSError, ValueError):
+        return None
+
+
+def make_default(model_id: str, folder: Path | None = None) -> Model:
+    """Have a model taken wherever none is named; without one that is the first by its id.
+
+    Raises:
+        UnknownModel: if there is none of that id; the message lists those there are.
+        ModelError: if its folder is broken.
+        RunError: if that cannot be written down.
+    """
+    folder = folder or default_folder()
+    model = get(model_id, folder)
+    half = folder / f".{DEFAULT}"
+    try:
+        half.write_text(f"{model.id}\n", encoding="utf-8")
+        half.replace(folder / DEFAULT)
+    except OSError as error:
+        raise RunError(
+            f"{model.id} was not made the default: {folder / DEFAULT} cannot be written "
+            f"({error.strerror})."
+        ) from error
+    return model
+
+
 def get(model_id: str | None = None, folder: Path | None = None) -> Model:
-    """Return the model called ``model_id``, or the first one there is.
+    """Return the model called ``model_id``, or the default.
 
     Raises:
         UnknownModel: if there is none of that id; the message lists those there are.

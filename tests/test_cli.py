@@ -75,6 +75,18 @@ def test_models(capsys, shipped):
     assert "95 % CI" in said and "copies in training" in said
 
 
+def test_a_default_is_chosen(models, shipped, capsys):
+    from kop_core import model_store
+
+    model_store.publish(shipped.folder, "second", models)
+    assert cli.main(["models", "--make-default", "second", "--models", str(models)]) == 0
+    first, other = (x for x in capsys.readouterr().out.splitlines() if not x.startswith(" "))
+    assert first.startswith("second (") and first.endswith("[default]")
+    assert other.startswith(f"{shipped.id} (") and not other.endswith("[default]")
+    assert cli.main(["models", "--make-default", "third", "--models", str(models)]) == 1
+    assert "There is no model called 'third'" in capsys.readouterr().err
+
+
 def test_a_broken_model_is_one_sentence(models, shipped, capsys, full_size):
     with (models / shipped.id / "model.keras").open("ab") as stream:
         stream.write(b"1")

@@ -131,6 +131,35 @@ def test_one_broken_model_leaves_the_others(models, shipped):
     assert model_store.get(None, models).id == shipped.id
 
 
+def test_the_default_comes_first_and_a_later_model_does_not_displace_it(models, shipped):
+    source = models / shipped.id
+    for name in ("a-first-try", "z"):
+        model_store.publish(source, name, models)
+    ids = ["a-first-try", shipped.id, "z"]
+    assert [m.id for m in model_store.list_models(models)[0]] == ids
+    model_store.make_default("z", models)
+    assert [m.id for m in model_store.list_models(models)[0]] == ["z", *ids[:2]]
+    assert model_store.get(None, models).id == "z"
+    model_store.make_default(shipped.id, models)
+    assert model_store.get(None, models).id == shipped.id
+    with pytest.raises(UnknownModel, match="Known: "):
+        model_store.make_default("none", models)
+    assert model_store.get(None, models).id == shipped.id
+
+
+@pytest.mark.parametrize("written", [b"", b"gone", b"\xff\xfe", b"../x", b"a" * 10_000])
+def test_a_default_that_is_none_is_passed_over(models, shipped, written):
+    (models / model_store.DEFAULT).write_bytes(written)
+    assert model_store.get(None, models).id == shipped.id
+
+
+def test_a_default_that_cannot_be_written_is_said(models, shipped):
+    (models / model_store.DEFAULT).mkdir()
+    with pytest.raises(RunError, match=r"was not made the default: .*DEFAULT cannot be written"):
+        model_store.make_default(shipped.id, models)
+    assert model_store.get(None, models).id == shipped.id
+
+
 def test_publish(models, shipped):
     source = models / shipped.id
     model = model_store.publish(

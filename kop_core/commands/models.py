@@ -15,17 +15,23 @@ def add(commands: Any) -> None:
     command = commands.add_parser("models", help="list the trained models")
     command.add_argument("--json", action="store_true", help="as JSON")
     command.add_argument("--models", type=Path, help="folder of the models")
+    command.add_argument(
+        "--make-default", metavar="ID", help="have this one taken wherever none is named"
+    )
     command.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.make_default is not None:
+        model_store.make_default(options.make_default, options.models)
     whole, broken = model_store.list_models(options.models)
     if options.json:
         print_json([m.summary() for m in whole] + [{"id": b.id, "error": b.reason} for b in broken])
         return 1 if broken else 0
-    for model in whole:
+    for place, model in enumerate(whole):
         figure = wording.accuracy(model.card["evaluation"])
-        print(f"{model.id} ({model.version}): {model.title}")
+        default = "" if place else " [default]"
+        print(f"{model.id} ({model.version}): {model.title}{default}")
         print(f"    accuracy {figure}; {wording.split_badge(model.card['split'])[0]}")
     for model in broken:
         print(f"{model.id}: {model.reason}", file=sys.stderr)

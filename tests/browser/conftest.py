@@ -59,6 +59,7 @@ def served_models(tmp_path_factory, shipped) -> Path:
     folder = tmp_path_factory.mktemp("models")
     shutil.copytree(shipped.folder, folder / shipped.id)
     model_store.publish(shipped.folder, "second", folder, title="Second model")
+    model_store.make_default(shipped.id, folder)
     return folder
 
 
