@@ -470,7 +470,7 @@ def _settings(results: Results) -> Iterator[str]:
             "not stated",
             ", ".join(sorted({str(r["precision"]) for r in results.finished})),
         ),
-        ("minutes a run", "not stated", _minutes(results)),
+        ("minutes a run, by its middle epoch", "not stated", _minutes(results)),
     ]
     yield "### Settings"
     yield ""

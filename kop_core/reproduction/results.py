@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -143,11 +144,19 @@ def _entry(run: RunFolder, job: Job, fingerprint: str | None) -> dict[str, Any]:
         entry |= {
             "split": card["split"],
             "precision": record.get("precision"),
-            "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
+            "minutes": _minutes(history),
             "versions": record.get("versions", {}),
             "data": {k: v for k, v in card["data"].items() if k not in ("folder", "passed_over")},
         }
     return entry
+
+
+def _minutes(history: Sequence[Mapping[str, float]]) -> float:
+    """Return how long a run takes if every epoch is as long as its middle one.
+
+    A run that goes on for days is paused, or has other work beside it, for some of them.
+    """
+    return round(len(history) * statistics.median(row["seconds"] for row in history) / 60, 1)
 
 
 def _check_stored(entry: dict[str, Any], job: Job, before: Results | None) -> None:

@@ -178,3 +178,9 @@ def test_pictures_are_where_the_page_looks_for_them(whole, text):
 def test_no_excuse_for_unfinished_work(text):
     assert "runs done**" not in text and "All 4 runs are done." in text
     assert "!" not in re.sub(r"!\[", "[", text)
+
+
+def test_a_pause_does_not_make_a_run_longer():
+    from kop_core.reproduction.results import _minutes
+
+    assert _minutes([{"seconds": s} for s in (50.0, 60.0, 5400.0, 70.0)]) == 4.3
