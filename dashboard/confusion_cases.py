@@ -178,7 +178,7 @@ def _name_folder(model: Model, why: str) -> None:
 def _folder_form(model: Model) -> None:
     name = source_images.data_name(model)
     with st.form("confusion_folder", border=False):
-        field, button = st.columns([3, 1], vertical_alignment="bottom")
+        field, button = st.columns([2.2, 1], vertical_alignment="bottom")
         with field:
             typed = st.text_input(
                 f"Folder of {parts.escape(name)} on the machine that runs KOP",

@@ -23,6 +23,8 @@ h3 {font-size: 1.15rem !important; padding: .3rem 0 !important;}
 /* Streamlit's greys are lighter than WCAG AA asks of text. */
 [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p {
   color: inherit !important; opacity: .9;}
+/* A badge says what split a figure is from: all of it is read, also in a narrow column. */
+.stMarkdownBadge {white-space: normal !important; max-width: 100% !important;}
 .js-plotly-plot .main-svg text {fill: currentColor !important;}
 .kop-verdict {font-size: 1.2rem; line-height: 1.4; font-weight: 600; margin: 0 0 .3rem 0;}
 .kop-facts {display: grid; grid-template-columns: max-content 1fr; gap: .15rem .9rem;

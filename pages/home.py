@@ -23,6 +23,14 @@ CARDS = (
         ":material/radiology:",
     ),
     (
+        "Train a model",
+        "From a folder of radiographs to a model, with a split that keeps copies together. Watch "
+        "it learn, stop it, go on, and read how good it is and where it fails.",
+        "pages/train.py",
+        "Train",
+        ":material/model_training:",
+    ),
+    (
         "Audit a data set",
         "Which files show one radiograph, which are filed under two classes, what gives the class "
         "away, and how much of a test part was seen in training.",
@@ -40,14 +48,24 @@ CARDS = (
     ),
     (
         "Compare models",
-        "Side by side, tested against each other on the same test images, and the X-rays on which "
-        "two disagree. The Confusion page shows what each got wrong, cell by cell.",
+        "Side by side, tested against each other on the same test images, with intervals, and the "
+        "X-rays on which two disagree. Several together make an ensemble.",
         "pages/compare.py",
         "Compare them",
         ":material/compare_arrows:",
     ),
+    (
+        "See the mistakes",
+        "Click a cell of the confusion matrix to see its X-rays, the most confident mistakes "
+        "first, with copies and contradictory labels. Mark what is mislabelled.",
+        "pages/confusion.py",
+        "Open the matrix",
+        ":material/grid_on:",
+    ),
 )
-for place, (title, text, page, label, icon) in zip(st.columns(4, gap="small"), CARDS):
+IN_A_ROW = 3
+places = [p for _ in range(0, len(CARDS), IN_A_ROW) for p in st.columns(IN_A_ROW, gap="small")]
+for place, (title, text, page, label, icon) in zip(places, CARDS):
     with place.container(border=True, height="stretch", vertical_alignment="distribute"):
         with st.container():
             st.subheader(title, anchor=False)

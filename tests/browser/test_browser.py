@@ -211,4 +211,9 @@ def test_nothing_scrolls_sideways(chromium, server, full_size, tmp_path, width, 
             ".map(e => e.scrollWidth - e.clientWidth))"
         )
         assert wide <= 0, f"{address} is {wide} pixels too wide"
+        # What split a figure is from is read to its end.
+        badges = page.locator(".stMarkdownBadge")
+        assert badges.count()
+        clipped = badges.evaluate_all("all => all.filter(e => e.scrollWidth > e.clientWidth + 1)")
+        assert not clipped, f"{address} has a badge that is cut off"
     context.close()

@@ -57,7 +57,7 @@ def links(at: AppTest) -> dict[str, tuple[str, str]]:
 def test_home_leads_to_every_page_and_each_model_to_its_report_and_card(app, shipped):
     found = links(app)
     assert {page for page, _ in found.values()} == {
-        "classify", "data", "report", "compare", "confusion", "models",
+        "classify", "train", "data", "report", "compare", "confusion", "models",
     }  # fmt: skip
     of_model = f"model={shipped.id}"
     assert found["Report"] == ("report", of_model) and found["Card"] == ("models", of_model)
