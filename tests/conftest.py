@@ -74,15 +74,15 @@ def full_size(shared) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def shipped():
-    """The first model in ``models/``."""
+    """The reproduction of the paper, which is always in ``models/``."""
     from kop_core import model_store
 
-    return model_store.get(folder=ROOT / "models")
+    return model_store.get("paper-random", ROOT / "models")
 
 
 @pytest.fixture(scope="session")
 def classifier(shipped):
-    """The first model in ``models/``, loaded."""
+    """The reproduction of the paper, loaded."""
     from kop_core.classifier import Classifier
 
     return Classifier(shipped)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kop_core import cli
+from kop_core import cli, model_store
 from kop_core.commands import console
 from kop_core.training import Progress
 from tests.radiographs.test_dicom import as_bytes, dataset
@@ -65,8 +65,8 @@ def test_layers_to_learn_from_are_listed(capsys):
 
 def test_models(capsys, shipped):
     assert cli.main(["models", "--json", "--models", str(shipped.folder.parent)]) == 0
-    first = json.loads(capsys.readouterr().out)[0]
-    assert first["id"] == shipped.id and first["network"] == "paper"
+    (first,) = (m for m in json.loads(capsys.readouterr().out) if m["id"] == shipped.id)
+    assert first["network"] == "paper"
     assert first["classes"] == ["healthy", "osteopenia", "osteoporosis"]
     assert first["split"]["protocol"] == "random"
     assert first["metrics"]["accuracy"].keys() == {"value", "low", "high"}
@@ -76,8 +76,6 @@ def test_models(capsys, shipped):
 
 
 def test_a_default_is_chosen(models, shipped, capsys):
-    from kop_core import model_store
-
     model_store.publish(shipped.folder, "second", models)
     assert cli.main(["models", "--make-default", "second", "--models", str(models)]) == 0
     first, other = (x for x in capsys.readouterr().out.splitlines() if not x.startswith(" "))
@@ -112,7 +110,8 @@ def bad_files(folder: Path) -> dict[Path, str]:
     return {folder / name: code for name, (_, code) in found.items()}
 
 
-def test_classify_every_real_file_among_broken_ones(full_size, shared, tmp_path, shipped):
+def test_classify_every_real_file_among_broken_ones(full_size, shared, tmp_path):
+    default = model_store.get(folder=ROOT / "models").id
     bad = bad_files(tmp_path)
     gone = tmp_path / "gone.png"
     knees = [*full_size, *sorted((shared / "dicom").glob("knee*"))]
@@ -130,7 +129,7 @@ def test_classify_every_real_file_among_broken_ones(full_size, shared, tmp_path,
             assert list(p) == ["healthy", "osteopenia", "osteoporosis"]
             assert sum(p.values()) == pytest.approx(1, abs=1e-6)
             assert record["class"] == max(p, key=p.get)
-            assert record["model"] == shipped.id
+            assert record["model"] == default
             assert (record["overlay"] is not None) == record["evidence"]
             if record["overlay"]:
                 assert Path(record["overlay"]).read_bytes().startswith(b"\x89PNG")
