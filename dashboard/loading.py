@@ -38,8 +38,6 @@ def _start_tensorflow() -> None:
     import keras  # noqa: F401
     import tensorflow  # noqa: F401
 
-    from kop_core import classifier  # noqa: F401
-
     gc.collect()
     gc.freeze()
 
@@ -67,11 +65,11 @@ def _loading(folder: str, changed: int, _model: Model) -> Future[Classifier]:
 def _load(model: Model) -> Classifier:
     import numpy as np
 
+    from kop_core.classifier import Classifier
+    from kop_core.radiographs import Radiograph
+
     try:
         _start_tensorflow()
-        from kop_core.classifier import Classifier
-        from kop_core.radiographs import Radiograph
-
         classifier = Classifier(model)
     except ImportError as error:
         raise ModelError(

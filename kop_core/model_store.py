@@ -172,12 +172,13 @@ def make_default(model_id: str, folder: Path | None = None) -> Model:
         ModelError: if its folder is broken.
         RunError: if that cannot be written down.
     """
+    from kop_core.training.run_folder import replacing
+
     folder = folder or default_folder()
     model = get(model_id, folder)
-    half = folder / f".{DEFAULT}"
     try:
-        half.write_text(f"{model.id}\n", encoding="utf-8")
-        half.replace(folder / DEFAULT)
+        with replacing(folder / DEFAULT) as stream:
+            stream.write(f"{model.id}\n".encode())
     except OSError as error:
         raise RunError(
             f"{model.id} was not made the default: {folder / DEFAULT} cannot be written "

@@ -357,9 +357,9 @@ def test_a_case_opens_in_classify(place, shipped, shared, classifier, monkeypatc
     assert not at.exception
     said = words(at)
     table = Predictions.read(shipped.folder / "predictions.csv")
-    place = table.files.index(case)
-    true, called = (CLASS_NAMES[k] for k in (table.true[place], table.predicted[place]))
-    score = wording.percent(table.probabilities[place].max())
+    row = table.files.index(case)
+    true, called = (CLASS_NAMES[k] for k in (table.true[row], table.predicted[row]))
+    score = wording.percent(table.probabilities[row].max())
     assert f"{case}, of the test part of {shipped.title}, labelled {true}" in said
     assert f"{called.capitalize()} is most likely (score {score}" in said
     for wrong, why in (("../../etc/passwd", "no image of the test part"),):
