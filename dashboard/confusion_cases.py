@@ -364,7 +364,7 @@ def _case(
         score = f"highest score {wording.percent(case.confidence)}"
     said = (
         f"<p>Labelled <b>{case.true}</b>, called <b>{matrix_words.called(case.called)}</b>, "
-        f"{score}.</p>{_bars(case)}"
+        f"{wording.unbroken(score)}.</p>{_bars(case)}"
     )
     if case.file in laid and laid[case.file] is None:
         said += f"<p>By Grad-CAM nothing in the picture speaks for {_explained(case)}.</p>"

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import parts
+from kop_core import wording
 from kop_core.evaluation import Report, words
 from kop_core.figures import evaluation as figures
 from kop_core.figures.style import chart_config
@@ -17,7 +18,7 @@ LINE = 920
 
 def say(*sentences: str) -> None:
     """Draw sentences as one paragraph."""
-    st.markdown(parts.escape(words.unbroken(" ".join(sentences))), width=LINE)
+    st.markdown(parts.escape(wording.unbroken(" ".join(sentences))), width=LINE)
 
 
 def chart(figure: Any, name: str, alt: str) -> None:
@@ -27,7 +28,7 @@ def chart(figure: Any, name: str, alt: str) -> None:
 
 def table(rows: list[dict[str, str]], alt: str) -> None:
     """Draw rows of words, in which a figure and its interval are not broken apart."""
-    whole = [{name: words.unbroken(text) for name, text in row.items()} for row in rows]
+    whole = [{name: wording.unbroken(text) for name, text in row.items()} for row in rows]
     st.table(whole, border="horizontal", hide_index=True, alt=alt)
 
 

@@ -23,6 +23,7 @@ h3 {font-size: 1.15rem !important; padding: .3rem 0 !important;}
 /* Streamlit's greys are lighter than WCAG AA asks of text. */
 [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p {
   color: inherit !important; opacity: .9;}
+[data-testid="stTable"] th, [data-testid="stTable"] th * {color: inherit !important;}
 /* A badge says what split a figure is from: all of it is read, also in a narrow column. */
 .stMarkdownBadge {white-space: normal !important; max-width: 100% !important;}
 .js-plotly-plot .main-svg text {fill: currentColor !important;}
@@ -151,8 +152,7 @@ def card(model: Model) -> None:
     split_badge(kept["split"])
     for caution in model.cautions:
         st.warning(escape(caution), icon=":material/warning:")
-    for statement in kept["statements"]:
-        st.markdown(f"- {escape(statement)}")
+    st.markdown("\n".join(f"- {escape(wording.unbroken(s))}" for s in kept["statements"]))
     evaluation = kept["evaluation"]
     st.markdown("**Measured on its test part**")
     st.dataframe(_class_table(model), hide_index=True, alt="Figures by class with 95 % intervals")

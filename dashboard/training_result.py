@@ -87,7 +87,7 @@ def draw_answer(run: Run) -> None:
         model = model_store.open_model(run.folder)
     except KopError:
         return  # what is wrong is said where the result would be
-    st.html(f'<p class="kop-verdict">Accuracy {words.unbroken(parts.accuracy(model))}</p>')
+    st.html(f'<p class="kop-verdict">Accuracy {wording.unbroken(parts.accuracy(model))}</p>')
 
 
 def published_as(model: Model) -> list[Model]:
@@ -123,7 +123,7 @@ def _whether_to_trust_it(model: Model, report: Report, published: list[Model]) -
     left, right = st.columns([1.15, 1], gap="medium")
     with left:
         say(words.trust(model.card["split"]), *words.blindness(report.evaluation))
-        said = (parts.escape(words.unbroken(s)) for s in model.card["statements"])
+        said = (parts.escape(wording.unbroken(s)) for s in model.card["statements"])
         st.markdown("\n".join(f"- {s}" for s in said))
         for caution in model.cautions:
             st.warning(parts.escape(caution), icon=":material/warning:")
@@ -316,7 +316,7 @@ def _figure(mistake: Mistake, picture: str, laid: str | None) -> str:
     name = html.escape(mistake.file)
     said = (
         f"Labelled <b>{mistake.true}</b>, called <b>{mistake.called}</b> with a score of "
-        f"{wording.percent(mistake.score)}."
+        f"{wording.unbroken(wording.percent(mistake.score))}."
     )
     if mistake.copies:
         more = "1 more picture" if mistake.copies == 1 else f"{mistake.copies} more pictures"

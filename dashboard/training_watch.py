@@ -36,7 +36,6 @@ STYLE = """
 .kop-row div {display: flex; gap: .5rem;}
 .kop-row dt {opacity: .8; font-weight: 400;}
 .kop-row dd {margin: 0 !important; font-weight: 600; font-variant-numeric: tabular-nums;}
-[data-testid="stTable"] th, [data-testid="stTable"] th * {color: inherit !important;}
 /* Streamlit fades what is about to be drawn anew; here that is every other second. */
 [data-stale="true"] {opacity: 1 !important; transition: none !important;}
 </style>

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 from kop_core.classes import by_name
@@ -26,6 +28,22 @@ def percent(share: float | None) -> str:
     if 0.99 < share < 1:
         return "over 99 %"
     return f"{100 * share:.0f} %"
+
+
+def level(score: float) -> str:
+    """Return a score from which something is called, never rounded to 0 or 1.
+
+    Two decimals, and more only where they would say that everything or nothing is called.
+    """
+    edge = min(score, 1 - score)
+    decimals = 2 if edge <= 0 or edge >= 0.01 else min(1 - math.floor(math.log10(edge)), 9)
+    return f"{score:.{decimals}f}"
+
+
+def unbroken(text: str) -> str:
+    """Return text whose figures a browser does not break at the end of a line."""
+    whole = re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", text)
+    return re.sub(r"(?<=\d) %", "\u00a0%", whole)
 
 
 def verdict(prediction: Prediction) -> str:

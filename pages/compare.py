@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 
 import streamlit as st
@@ -10,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import compared as kept
 from dashboard import disagreeing, parts
 from dashboard.evaluated import chart, say, table
-from kop_core import model_store
+from kop_core import model_store, wording
 from kop_core.classes import CLASSES, by_name
 from kop_core.errors import KopError
 from kop_core.evaluation import compared_words as words
@@ -27,17 +28,11 @@ WIDTHS = {
     "Tested on": 135,
 }  # fmt: skip
 _ROW = 38
-STYLE = """
-<style>
-[data-testid="stTable"] th, [data-testid="stTable"] th * {color: inherit !important;}
-</style>
-"""
 
 
 def main() -> None:
     """Draw the page."""
     parts.begin("pages/compare.py")
-    st.html(STYLE)
     head, downloads = st.columns([1.4, 1], gap="medium", vertical_alignment="bottom")
     head.title("Compare models", anchor=False)
     models, broken = model_store.list_models()
@@ -170,19 +165,11 @@ def _downloads(found: Compared) -> None:
 
 def _answer(found: Compared) -> None:
     first, *others = words.answer(found)
-    st.html(f'<p class="kop-verdict">{_as_html(first)}</p>')
+    st.html(f'<p class="kop-verdict">{html.escape(wording.unbroken(first))}</p>')
     if others:
         say(*others)
     for sentence in words.warnings(found):
         st.warning(parts.escape(sentence), icon=":material/warning:")
-
-
-def _as_html(sentence: str) -> str:
-    import html
-
-    from kop_core.evaluation.words import unbroken
-
-    return html.escape(unbroken(sentence))
 
 
 def _how_good(found: Compared) -> None:

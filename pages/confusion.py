@@ -6,14 +6,14 @@ import streamlit as st
 
 from dashboard import confusion, confusion_cases, parts
 from dashboard.evaluated import say
+from kop_core import wording
 from kop_core.errors import KopError
-from kop_core.evaluation import Predictions, matrix_words, words
+from kop_core.evaluation import Predictions, matrix_words
 from kop_core.evaluation.matrix import MOST_LIKELY, Difference, Matrix, Rule
 from kop_core.model_store import Model
 
 STYLE = """
 <style>
-[data-testid="stTable"] th, [data-testid="stTable"] th * {color: inherit !important;}
 /* The matrix stays in sight while its cases are gone through. */
 [data-testid="stColumn"]:has(> * > * > * .kop-stays) {
   position: sticky; top: 3.9rem; align-self: flex-start;}
@@ -61,9 +61,8 @@ def _one(model: Model, mine: tuple[str, Predictions], kind: str, shown: str) -> 
     """Draw one matrix, large, with the cases of the chosen cell beside it."""
     left, right = st.columns([1, 1.05], gap="large")
     with left:
-        st.html(
-            f'<p class="kop-verdict kop-stays">Accuracy {words.unbroken(parts.accuracy(model))}</p>'
-        )
+        accuracy = wording.unbroken(parts.accuracy(model))
+        st.html(f'<p class="kop-verdict kop-stays">Accuracy {accuracy}</p>')
         parts.split_badge(model.card["split"])
         rule = confusion.rule_of(kind)
         confusion.fill_cell(rule)

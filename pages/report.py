@@ -17,17 +17,11 @@ from kop_core.model_store import Model
 
 SENSITIVITIES = (0.80, 0.85, 0.90, 0.95, 0.99)
 COVERAGES = (0.80, 0.90, 0.95, 0.99)
-STYLE = """
-<style>
-[data-testid="stTable"] th, [data-testid="stTable"] th * {color: inherit !important;}
-</style>
-"""
 
 
 def main() -> None:
     """Draw the page."""
     parts.begin("pages/report.py")
-    st.html(STYLE)
     st.title("Model report", anchor=False)
     by_id = parts.models_here()
     if not by_id:
@@ -83,7 +77,7 @@ def _downloads(model: Model, report: Report) -> None:
 
 def _answer(model: Model, report: Report) -> None:
     first, *others = words.answer(report.evaluation, model.card["split"])
-    st.html(f'<p class="kop-verdict">{words.unbroken(first)}</p>')
+    st.html(f'<p class="kop-verdict">{wording.unbroken(first)}</p>')
     parts.split_badge(model.card["split"])
     say(*others)
     for caution in model.cautions:

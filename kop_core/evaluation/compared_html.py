@@ -19,19 +19,13 @@ def page(compared: Compared) -> str:
     """Return a comparison as HTML that needs nothing but a browser."""
     body = [
         "<h1>Models compared</h1>",
-        "".join(f'<p class="answer">{escape(_whole(s))}</p>' for s in words.answer(compared)),
+        *(f'<p class="answer">{escape(wording.unbroken(s))}</p>' for s in words.answer(compared)),
         *(f'<p class="badge warning">{escape(s)}</p>' for s in words.warnings(compared)),
         *(_text(reason) for _, reason in compared.failed),
         *(_section(heading, parts) for heading, parts in _sections(compared)),
         f'<p class="foot">{escape(wording.NOT_A_DEVICE)}</p>',
     ]
     return html_file.document("Models compared", _STYLE, body)
-
-
-def _whole(sentence: str) -> str:
-    from kop_core.evaluation.words import unbroken
-
-    return unbroken(sentence)
 
 
 def _sections(compared: Compared) -> Iterable[tuple[str, list[str]]]:

@@ -58,7 +58,7 @@ def page(
         f"<h1>{escape(title)}</h1>",
         _badge(split),
         "".join(
-            f'<p class="answer">{escape(words.unbroken(s))}</p>'
+            f'<p class="answer">{escape(wording.unbroken(s))}</p>'
             for s in words.answer(report.evaluation, split)
         ),
         "".join(f'<p class="badge warning">{escape(s)}</p>' for s in cautions),
@@ -177,7 +177,7 @@ def _card(sections: Sequence[Section]) -> str:
 
 
 def _text(sentence: str) -> str:
-    return f"<p>{escape(words.unbroken(sentence))}</p>" if sentence else ""
+    return f"<p>{escape(wording.unbroken(sentence))}</p>" if sentence else ""
 
 
 def _table(rows: Sequence[dict[str, str]]) -> str:
@@ -186,7 +186,7 @@ def _table(rows: Sequence[dict[str, str]]) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
     body = "".join(
         "<tr>"
-        + "".join(f"<td>{escape(words.unbroken(row.get(name, '')))}</td>" for name in rows[0])
+        + "".join(f"<td>{escape(wording.unbroken(row.get(name, '')))}</td>" for name in rows[0])
         + "</tr>"
         for row in rows
     )

@@ -3,7 +3,6 @@ that is sent to a colleague and in the terminal."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,12 +71,6 @@ def number(found: Estimate, decimals: int = 2) -> str:
         return NOT_DEFINED
     value, low, high = (_signed(v, decimals) for v in (found.value, found.low, found.high))
     return f"{value} ({low} to {high})" if found.low < 0 else f"{value} ({low}–{high})"
-
-
-def unbroken(text: str) -> str:
-    """Return text whose figures a browser does not break at the end of a line."""
-    whole = re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", text)
-    return re.sub(r"(?<=\d) %", "\u00a0%", whole)
 
 
 def _signed(value: float, decimals: int) -> str:
@@ -321,11 +314,12 @@ def operating_point(point: OperatingPoint) -> str:
     if point.threshold is None:
         return point.reason or ""
     wrongly = None if point.specificity.value is None else 1 - point.specificity.value
+    threshold = wording.level(point.threshold)
     return (
         f"To find {wording.percent(point.wished)} of the images labelled {_labelled(point)}, call "
-        f"{label} where {point.condition.score} {point.threshold:.2f} or more. Measured on the "
-        f"other half of the radiographs, this finds {share(point.sensitivity)}. The "
-        f"cost: {wording.percent(wrongly)} of the images without it are called so wrongly; "
+        f"{label} where {point.condition.score} {threshold} or more. Measured on the other half of "
+        f"the radiographs, this finds {share(point.sensitivity)}. The cost: "
+        f"{wording.percent(wrongly)} of the images without it are called so wrongly; "
         f"specificity {share(point.specificity)}."
     )
 
@@ -351,7 +345,7 @@ def operating_table(points: Sequence[OperatingPoint]) -> list[dict[str, str]]:
             if len(p.condition.classes) > 1
             else _first_upper(p.condition.label),
             "Wished sensitivity": wording.percent(p.wished),
-            "Threshold": NOT_DEFINED if p.threshold is None else f"{p.threshold:.2f}",
+            "Threshold": NOT_DEFINED if p.threshold is None else wording.level(p.threshold),
             "Sensitivity measured (95 % CI)": share(p.sensitivity),
             "Specificity measured (95 % CI)": share(p.specificity),
             "Measured on": measured_on(p.with_it + p.without_it, p.measured_radiographs),
@@ -371,9 +365,10 @@ def conformal(found: PredictionSets) -> list[str]:
     rest = measured_on(found.measured_images, found.measured_radiographs)
     empty, single, *_, full = found.sizes
     said = [found.reason] if found.reason else []
+    least, wished = wording.level(found.least_probability), wording.percent(found.wished)
     said.append(
-        f"A set names every class with a score of {found.least_probability:.2f} or more. Sets that "
-        f"should hold the label in {wording.percent(found.wished)} of radiographs held it in "
+        f"A set names every class with a score of {least} or more. "
+        f"Sets that should hold the label in {wished} of radiographs held it in "
         f"{share(found.coverage)} of others ({rest}; each radiograph counts once)."
     )
     said.append(

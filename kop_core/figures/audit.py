@@ -113,7 +113,7 @@ def group_sizes(sizes: Sequence[int]) -> go.Figure:
     most = max(values, default=1)
     figure.update_xaxes(
         title="Files that show one radiograph",
-        range=[0.4, max(most, 4) + 0.6],
+        range=[0.4, max(most, 3) + 0.6],
         tickmode="linear" if most <= 16 else "auto",
         dtick=1 if most <= 16 else None,
     )

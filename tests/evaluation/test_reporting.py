@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from kop_core import wording
 from kop_core.evaluation import html, report, words
 from kop_core.evaluation.intervals import UNDEFINED, Estimate
 from kop_core.evaluation.model_card import Item, Section
@@ -93,7 +94,10 @@ def test_figures_in_words():
     assert words.number(Estimate(0.931, 0.899, 0.958)) == "0.93 (0.90–0.96)"
     assert words.number(Estimate(0.0007, -0.0148, 0.0192), 3) == "0.001 (−0.015 to 0.019)"
     assert words.number(Estimate(-0.0001, -0.01, 0.01), 2) == "0.00 (−0.01 to 0.01)"
-    assert words.unbroken("84 % (79–89) of") == "84\u00a0% (79\u2060–\u206089) of"
+    assert wording.unbroken("84 % (79–89) of") == "84\u00a0% (79\u2060–\u206089) of"
+    assert [wording.level(x) for x in (0, 0.5, 0.0404, 0.0042, 0.00001234, 0.9964, 1)] == [
+        "0.00", "0.50", "0.04", "0.0042", "0.000012", "0.9964", "1.00"
+    ]  # fmt: skip
     assert words.share(UNDEFINED) == words.number(UNDEFINED) == "not defined"
 
 
