@@ -73,8 +73,10 @@ def test_progress_has_the_time_left(finished):
     assert list(dict.fromkeys(stages)) == [
         "scanning", "reading", "compiling", "training", "validating", "epoch", "measuring",
     ]  # fmt: skip
-    left = [r.seconds_left for r in reports if r.stage == "epoch"]
-    assert left[-1] == 0 and left == sorted(left, reverse=True)
+    # As long as the last epoch took, for each that is to come: a busy machine may make it more.
+    ends = [r for r in reports if r.stage == "epoch"]
+    to_come = [pytest.approx(r.figures["seconds"] * (4 - r.epoch)) for r in ends]
+    assert [r.epoch for r in ends] == [1, 2, 3, 4] and [r.seconds_left for r in ends] == to_come
 
 
 def test_resume_equals_an_uninterrupted_run(finished, small_data, small_network, tmp_path):
