@@ -152,7 +152,7 @@ def card(model: Model) -> None:
     split_badge(kept["split"])
     for caution in model.cautions:
         st.warning(escape(caution), icon=":material/warning:")
-    st.markdown("\n".join(f"- {escape(wording.unbroken(s))}" for s in kept["statements"]))
+    statements(model)
     evaluation = kept["evaluation"]
     st.markdown("**Measured on its test part**")
     st.dataframe(_class_table(model), hide_index=True, alt="Figures by class with 95 % intervals")
@@ -162,6 +162,12 @@ def card(model: Model) -> None:
         + f", {wording.split_badge(kept['split'])[0]}. In brackets: {evaluation['interval']}."
     )
     facts(_card_facts(model))
+
+
+def statements(model: Model) -> None:
+    """Draw what a model's card says of it, as a list."""
+    said = (escape(wording.unbroken(s)) for s in model.card["statements"])
+    st.markdown("\n".join(f"- {s}" for s in said))
 
 
 def escape(text: str) -> str:

@@ -123,8 +123,7 @@ def _whether_to_trust_it(model: Model, report: Report, published: list[Model]) -
     left, right = st.columns([1.15, 1], gap="medium")
     with left:
         say(words.trust(model.card["split"]), *words.blindness(report.evaluation))
-        said = (parts.escape(wording.unbroken(s)) for s in model.card["statements"])
-        st.markdown("\n".join(f"- {s}" for s in said))
+        parts.statements(model)
         for caution in model.cautions:
             st.warning(parts.escape(caution), icon=":material/warning:")
     with right:
