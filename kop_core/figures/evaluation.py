@@ -157,7 +157,9 @@ def precision_recall(
 
 
 def _from(threshold: float) -> str:
-    return f"From a score of {threshold:.2f} on" if threshold == threshold else "With none called"
+    if threshold != threshold:
+        return "With none called"
+    return f"From a score of {wording.level(threshold)} on"
 
 
 def _line(curve: Curve, told: list[str], figure: str) -> go.Scatter:
