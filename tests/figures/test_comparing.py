@@ -11,6 +11,7 @@ from kop_core.classes import CLASSES
 from kop_core.evaluation import compared
 from kop_core.figures import comparing as figures
 from tests.altered import another
+from tests.contrast import contrast
 
 
 @pytest.fixture(scope="module")
@@ -25,17 +26,6 @@ def entries(tmp_path_factory, shipped):
         another(shipped, folder, "c", part=only, history="no,table\n"),
     ]  # fmt: skip
     return compared.read(models, lambda p: compared.measure(p, draws=100))[0]
-
-
-def luminance(colour: str) -> float:
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
-    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
-
-
-def contrast(one: str, other: str) -> float:
-    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
 
 
 def test_no_model_looks_like_another_or_like_a_class():
