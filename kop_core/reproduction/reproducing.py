@@ -31,7 +31,8 @@ def reproduce(
     """Train and evaluate every job on a data set, and write the page after each.
 
     Stopped at any point, the same call goes on: finished runs are used as they are, a half
-    done one is resumed.
+    done one is resumed. What the page's folder holds is finished, though its run may be gone:
+    so a long reproduction can be shared among machines.
 
     Args:
         data_folder: the radiographs.
@@ -57,13 +58,13 @@ def reproduce(
         if runs.state(run) != runs.MISSING:
             runs.check(run, job, fingerprint)
     written = _collect(name, folder, jobs, Path(out), data, looking)
+    done = {run["name"] for run in results.read(Path(out) / name).finished}
     for place, job in enumerate(jobs, start=1):
-        run = RunFolder(folder / job.name)
-        if runs.state(run) == runs.FINISHED:
+        if job.name in done:
             continue
         if began:
             began(job, place, len(jobs))
-        _go(run, job, data_folder, report)
+        _go(RunFolder(folder / job.name), job, data_folder, report)
         written = _collect(name, folder, jobs, Path(out), data, looking)
     return written
 

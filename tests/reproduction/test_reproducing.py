@@ -136,11 +136,27 @@ def test_a_half_done_run_is_resumed(copy, whole):
     assert (first.confusion == second.confusion).all()
 
 
+def test_what_was_collected_is_not_trained_again_on_another_machine(copy):
+    for name in ("random-1", "radiograph-2"):
+        shutil.rmtree(copy.runs / "knees" / name)
+    shutil.rmtree(copy.out / "knees" / "radiograph-2")
+    record = copy.out / "knees" / results.RESULTS
+    found = json.loads(record.read_text())
+    found["runs"] = [run for run in found["runs"] if run["name"] != "radiograph-2"]
+    write_json(record, found)
+    begun = []
+    again(copy, began=lambda job, place, total: begun.append((job.name, place, total)))
+    assert begun == [("radiograph-2", 4, 4)]
+    assert not (copy.runs / "knees" / "random-1").exists()
+    assert "All 4 runs are done." in (copy.out / page.PAGE).read_text()
+
+
 def test_a_run_stopped_before_its_record_begins_anew(copy):
     folder = copy.runs / "knees" / "random-1"
     for path in folder.iterdir():
         if path.name != "split.csv":
             path.unlink()
+    shutil.rmtree(copy.out)
     again(copy)
     assert (folder / "card.json").is_file()
 
