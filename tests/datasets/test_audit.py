@@ -291,6 +291,8 @@ def test_a_split_is_examined(tmp_path):
     assert (leak.identical, leak.near, leak.any, leak.test_files) == (1, 1, 2, 3)
     assert (leak.protocol, leak.seed) == ("random", 4)
     assert 1 / 3 <= found.look_up.value <= 2 / 3  # a is right, b's part is filed otherwise
+    assert set(found.looked_up) == set(test) and found.looked_up["Normal/a copy.png"] == 1
+    assert np.mean(list(found.looked_up.values())) == pytest.approx(found.look_up.value)
     assert examine_split(data, test, training, "random", 4).leakage.any == 2
     apart = examine_split(data, (*training, "Osteoporosis/b part.png"), ("Normal/d.png",), "r", 1)
     assert apart.leakage.any == 0
@@ -305,10 +307,13 @@ def test_a_look_up_gives_what_most_of_the_nearest_have():
     files = [facts(t, i) for i, t in enumerate("hhoph")]
     hashes = [here, here, here, there, here]
     test = np.array([False, False, False, False, True])
-    assert look_up(files, hashes, test).value == 1
+    found, right = look_up(files, hashes, test)
+    assert (found.value, right) == (1, {"4": 1})
     files[1] = facts("o", 1)
-    assert look_up(files, hashes, test).value == 0
+    assert look_up(files, hashes, test)[0].value == 0
     files[0], hashes[0] = facts("h", 0), there
     files[2] = facts("h", 2)
-    assert look_up(files, hashes, test).value == 0.5
-    assert look_up(files, hashes, np.zeros(5, bool)).value is None
+    found, right = look_up(files, hashes, test)
+    assert (found.value, right) == (0.5, {"4": 0.5})
+    nothing, right = look_up(files, hashes, np.zeros(5, bool))
+    assert (nothing.value, right) == (None, {})

@@ -152,12 +152,12 @@ def examine_split(
     kept = [place for place, facts in enumerate(files) if facts.file in part]
     in_test = np.array([bool(part[files[place].file]) for place in kept])
     keys = [key[kept] for key in _copy_keys(files, links)]
-    scored = look_up(
+    scored, right = look_up(
         [files[place] for place in kept],
         [found.hashes[files[place].sha256] for place in kept],
         in_test,
     )
-    return SplitExamined(_leak(protocol, seed, in_test, *keys), scored)
+    return SplitExamined(_leak(protocol, seed, in_test, *keys), scored, right)
 
 
 class _Telling:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import median
@@ -120,10 +121,13 @@ class SplitExamined:
         leakage: test files with a copy in training, by strength.
         look_up: share of the test files called as they are filed by giving each the class
             of its nearest picture in training, which learns nothing.
+        looked_up: how far each of them is called so, from 0 to 1: a share where pictures of
+            several classes are equally near.
     """
 
     leakage: Leakage
     look_up: Estimate
+    looked_up: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
