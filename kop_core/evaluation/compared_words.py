@@ -165,22 +165,42 @@ def answer(compared: Compared) -> list[str]:
 
 def warnings(compared: Compared) -> list[str]:
     """Return what must be known before two of these models are held against each other."""
-    said, tested = [], {key for pair in compared.tested for key in (pair.first, pair.second)}
-    entries = [e for e in compared.entries if e.key in tested and not e.members]
-    leaky = [e for e in entries if wording.split_badge(e.split)[1]]
-    if leaky and len(leaky) < len(entries):
-        others = [e for e in entries if e not in leaky]
-        said.append(
-            f"{_listed(leaky)}: {wording.split_badge(leaky[0].split)[0]}. {_listed(others)}: "
-            f"{wording.split_badge(others[0].split)[0]}. A model that has seen copies of its test "
-            "images recognises them, so a difference between these says nothing of which is better "
-            "for a new patient."
-        )
     faults: dict[str, list[Entry]] = {}
     for entry in compared.entries:
         for caution in () if entry.members else entry.cautions:
             faults.setdefault(caution, []).append(entry)
-    return [*said, *(f"{_listed(of)}: {caution}" for caution, of in faults.items())]
+    return [*_leaks(compared), *(f"{_listed(of)}: {caution}" for caution, of in faults.items())]
+
+
+def _leaks(compared: Compared) -> list[str]:
+    """Return a sentence for each test part on which a split that warns is beside one that does not.
+
+    Models of different test parts are not tested against each other, so there is no warning.
+    """
+    said = []
+    for part in dict.fromkeys(compared.parts):
+        entries = [e for e, p in zip(compared.entries, compared.parts) if p == part]
+        entries = [e for e in entries if not e.members]
+        leaky = [e for e in entries if wording.split_badge(e.split)[1]]
+        if not 0 < len(leaky) < len(entries):
+            continue
+        by_badge: dict[str, list[Entry]] = {}
+        for entry in (*leaky, *(e for e in entries if e not in leaky)):
+            by_badge.setdefault(wording.split_badge(entry.split)[0], []).append(entry)
+        certain = all(_copied(entry.split) for entry in leaky)
+        seen, recognises = (
+            ("has seen", "recognises") if certain else ("has, or may have, seen", "may recognise")
+        )
+        said.append(
+            " ".join(f"{_listed(of)}: {badge}." for badge, of in by_badge.items())
+            + f" A model that {seen} copies of its test images {recognises} them, so a difference "
+            "between these says nothing of which is better for a new patient."
+        )
+    return said
+
+
+def _copied(split: dict[str, Any]) -> bool:
+    return bool(split.get("same_radiograph_share") or split.get("identical_share"))
 
 
 def _listed(entries: Sequence[Entry]) -> str:

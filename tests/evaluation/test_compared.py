@@ -239,6 +239,40 @@ def test_a_split_that_leaks_beside_one_that_does_not_is_a_warning(found, four):
     assert not any("new patient" in s for s in words.warnings(side_by_side(four[1:3], "accuracy")))
 
 
+def of_splits(found, **given) -> compared.Compared:
+    """Return models side by side, by name: the number of the test part, and the split."""
+    entries = tuple(
+        replace(found.entries[0], key=name, split=split, cautions=())
+        for name, (_, split) in given.items()
+    )
+    return compared.Compared(entries, tuple(part for part, _ in given.values()), (), ("accuracy",))
+
+
+RANDOM = {"protocol": "random", "same_radiograph_share": 1.0}
+UNKNOWN = {"protocol": "unknown"}
+
+
+def test_each_model_is_warned_about_with_the_split_that_is_its_own(found):
+    by_patient = {"protocol": "patient", "same_radiograph_share": 0.0}
+    four = {"a": (1, RANDOM), "b": (1, UNKNOWN), "c": (1, BY_RADIOGRAPH), "d": (1, by_patient)}
+    (said,) = words.warnings(of_splits(found, **four))
+    assert said.startswith(
+        "a: random split, 100 % of test images have copies in training. b: split unknown. "
+        "c: by radiograph. d: by patient. "
+    )
+    assert "A model that has, or may have, seen copies of its test images may recognise" in said
+    (known,) = words.warnings(of_splits(found, a=(1, RANDOM), c=(1, BY_RADIOGRAPH)))
+    assert "A model that has seen copies of its test images recognises" in known
+
+
+def test_models_of_other_test_parts_are_not_warned_about_together(found):
+    elsewhere = {"e": (2, BY_RADIOGRAPH), "f": (2, UNKNOWN)}
+    assert not words.warnings(of_splits(found, a=(1, RANDOM), e=(2, BY_RADIOGRAPH)))
+    one, other = words.warnings(of_splits(found, a=(1, RANDOM), c=(1, BY_RADIOGRAPH), **elsewhere))
+    assert one.startswith("a: random split, 100 %") and "c: by radiograph. A model" in one
+    assert other.startswith("f: split unknown. e: by radiograph. A model that has, or may have")
+
+
 def test_titles_of_figures():
     titles = [words.title(name) for name in compared.METRICS]
     assert len(set(titles)) == len(titles)
