@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 from streamlit.runtime.scriptrunner import script_runner
 
+from kop_core import model_store
 from kop_core.errors import ModelError
 from kop_core.model_store import Model
 
@@ -49,8 +50,21 @@ def _worker() -> ThreadPoolExecutor:
 
 
 def start_loading(model: Model) -> Future[Classifier]:
-    """Begin to load a model, or return the loading under way or done. Never waits."""
-    key = (str(model.folder), (model.folder / "card.json").stat().st_mtime_ns)
+    """Begin to load a model, or return the loading under way or done. Never waits.
+
+    What went wrong is in what is returned, also where the model's folder is gone.
+    """
+    try:
+        key = (str(model.folder), (model.folder / model_store.CARD).stat().st_mtime_ns)
+    except OSError:
+        gone: Future[Classifier] = Future()
+        gone.set_exception(
+            ModelError(
+                f"The model {model.id} is no longer here: it was deleted or renamed. Choose "
+                "another."
+            )
+        )
+        return gone
     future = _loading(*key, model)
     if future.done() and future.exception() is not None:
         _loading.clear(*key, model)  # the folder may be mended by the next time

@@ -14,29 +14,33 @@ from kop_core.errors import ModelError
 from kop_core.evaluation import Predictions, Report, report
 from kop_core.evaluation.conformal import PredictionSets, prediction_sets
 from kop_core.evaluation.operating import OperatingPoint, operating_points
-from kop_core.model_store import PREDICTIONS, Model
-
-_RESTORE = "Restore the folder from where it came, for instance with git checkout."
+from kop_core.model_store import PREDICTIONS, RESTORE, Model
 
 
 def measured(model: Model) -> tuple[str, Report]:
     """Return the checksum of a model's predictions and everything that is measured of them.
 
     Raises:
-        ModelError: if they were altered after the card was written, or the card was.
+        ModelError: if they cannot be read, were altered after the card was written, or the card
+            was.
         DataSetError: if they are no table of predictions.
     """
-    checksum = model_store.checksum(model.folder / PREDICTIONS)
+    try:
+        checksum = model_store.checksum(model.folder / PREDICTIONS)
+    except OSError as error:
+        raise ModelError(
+            f"The predictions of {model.title} cannot be read ({error.strerror}). {RESTORE}"
+        ) from error
     if checksum != model.card["checksums"][PREDICTIONS]:
         raise ModelError(
             f"The file {PREDICTIONS} of the model {model.id} was altered after the card was "
-            f"written, so nothing is reported of it. {_RESTORE}"
+            f"written, so nothing is reported of it. {RESTORE}"
         )
     found = _report(checksum, model.folder / PREDICTIONS)
     if found.evaluation.confusion.tolist() != model.card["evaluation"]["confusion"]:
         raise ModelError(
             f"The figures on the card of the model {model.id} are not those of its predictions, so "
-            f"nothing is reported of it. {_RESTORE}"
+            f"nothing is reported of it. {RESTORE}"
         )
     return checksum, found
 

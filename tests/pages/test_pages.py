@@ -119,6 +119,20 @@ def test_a_model_that_is_not_there_is_said_and_not_rendered(app):
     assert "![x](" not in said  # escaped: no picture is fetched from anywhere
 
 
+def test_what_a_card_says_is_text_and_not_markdown(app, models, shipped, full_size):
+    evil = "B ![x](https://tracker.example/p.png) *star*"
+    evaluation = {**shipped.card["evaluation"], "interval": evil}
+    change_card(models / shipped.id, title=evil, version=evil, evaluation=evaluation)
+    at = app.run()
+    for page in ("home", "models", "classify"):
+        at = go(at, page)
+        if page == "classify":
+            upload(at, full_size[:1])
+        drawn = [str(e.value) for e in (*at.markdown, *at.caption, *at.header)]
+        assert evil in words(at)
+        assert not any("![x](" in text or "*star*" in text.replace("**", "") for text in drawn)
+
+
 def test_choosing_among_three_models(app, models, shipped):
     from kop_core import model_store
 
@@ -192,6 +206,21 @@ def test_a_case_names_the_model_that_judged_it(app, models, shipped, full_size):
     judged = {key[1]: case.prediction.model for key, case in at.session_state["cases"].items()}
     assert judged["b"] == "b"
     assert all(chosen == named for chosen, named in judged.items())
+
+
+def test_a_model_that_is_deleted_while_it_is_chosen_is_said(
+    app, models, shipped, full_size, monkeypatch
+):
+    from kop_core import model_store
+
+    # As a fragment does, the page goes on with the models that it listed before.
+    listed = model_store.list_models()
+    monkeypatch.setattr(model_store, "list_models", lambda *_: listed)
+    shutil.rmtree(models / shipped.id)
+    at = go(app, "classify")
+    upload(at, full_size[:1])
+    assert not at.exception
+    assert f"The model {shipped.id} is no longer here: it was deleted or renamed." in words(at)
 
 
 def upload(at: AppTest, paths: list[Path]) -> None:

@@ -147,6 +147,15 @@ def test_altered_predictions_are_not_reported(app, models, shipped):
     assert not at.subheader and not at.table
 
 
+def test_predictions_that_go_while_the_page_is_open_are_said(app, models, shipped, monkeypatch):
+    listed = model_store.list_models()
+    monkeypatch.setattr(model_store, "list_models", lambda *_: listed)
+    (models / shipped.id / "predictions.csv").unlink()
+    at = open_page(app)
+    said = words(at)
+    assert f"The predictions of {shipped.title} cannot be read (No such file or directory)." in said
+
+
 def test_predictions_that_are_none(app, models, shipped):
     path = models / shipped.id / "predictions.csv"
     header, first, *others = path.read_text().splitlines()
