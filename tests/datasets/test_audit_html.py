@@ -10,10 +10,12 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from kop_core.datasets.audit import browsing, words
+from kop_core.datasets import make_split, with_radiographs
+from kop_core.datasets.audit import audit, browsing, words
 from kop_core.datasets.audit.html import Bounds, to_html
 from kop_core.datasets.scanning import scan
 from kop_core.errors import DataSetError
+from tests.datasets.copying import generated
 from tests.datasets.reports import facts, leakages, make_report, report_of, shortcuts
 
 PICTURE = re.compile(r'<img src="data:image/jpeg;base64,([^"]+)" alt="([^"]*)"')
@@ -212,6 +214,32 @@ def test_tables_to_take_away(made):
     assert len(rows) == 19 and all(len(p) == 1 for p in parts.values())
     dropped = browsing.split_csv(data, report, 0.3, seed=1, conflicts="drop")
     assert dropped.count("left out") == 6
+
+
+@pytest.mark.parametrize("given", [1, 9], ids=["some are named", "all are named"])
+def test_the_page_splits_as_the_command_does(tmp_path, given):
+    """Pairs of knees that differ, of which only a table knows that they are one."""
+    for place, name in enumerate(("Normal", "Osteopenia", "Osteoporosis")):
+        (tmp_path / "knees" / name).mkdir(parents=True)
+        for i in range(6):
+            picture = Image.fromarray(generated(10 * place + i, 96, 128))
+            picture.save(tmp_path / "knees" / name / f"{i}.png")
+    rows = [
+        f"{name}/{i}.png,{name}{i // 2}"
+        for name in ("Normal", "Osteopenia", "Osteoporosis")
+        for i in range(6)
+    ]
+    table = "\n".join(["file,radiograph", *rows[: 2 * given]])
+    (tmp_path / "knees" / "radiographs.csv").write_text(table)
+    data = scan(tmp_path / "knees")
+    report = audit(data)
+    made = make_split(with_radiographs(data), "radiograph", 0.3, 1).to_csv()
+    assert browsing.split_csv(data, report, 0.3, 1) == made
+    named = {i.file: i.radiograph for i in browsing.with_groups(data, report).items}
+    for place in range(given):
+        first, second = (row.partition(",")[0] for row in rows[2 * place : 2 * place + 2])
+        assert named[first] == named[second]
+    assert len(set(named.values())) == 18 - given
 
 
 def test_other_classes_cannot_be_split(made):

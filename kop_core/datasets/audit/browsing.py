@@ -16,7 +16,9 @@ from PIL import Image
 
 from kop_core import radiographs
 from kop_core.classes import CLASS_NAMES
+from kop_core.datasets.audit.engine import joined
 from kop_core.datasets.audit.report import STRENGTHS
+from kop_core.datasets.splits import make_split, with_radiographs
 from kop_core.errors import DataSetError, RadiographError
 
 if TYPE_CHECKING:
@@ -142,16 +144,23 @@ def sizes(report: AuditReport) -> Sequence[int]:
 
 
 def with_groups(data: DataSet, report: AuditReport) -> DataSet:
-    """Return a data set's readable files, each with the radiograph that the audit found."""
+    """Return a data set's readable files, each with the radiograph that it shows.
+
+    As :func:`kop_core.datasets.with_radiographs` does it, without looking again: where the
+    data set names the radiograph of every file, it is believed; else what it names is joined
+    to what the audit found.
+    """
     found = {f.file: f.radiograph for f in report.files}
-    items = [replace(i, radiograph=found[i.file]) for i in data.items if i.file in found]
-    return replace(data, items=tuple(items))
+    read = replace(data, items=tuple(i for i in data.items if i.file in found))
+    if all(item.radiograph for item in read.items):
+        return with_radiographs(read)
+    return joined(read, [found[item.file] for item in read.items])
 
 
 def split_csv(
     data: DataSet, report: AuditReport, test_share: float, seed: int, conflicts: str = "keep"
 ) -> str:
-    """Return a split by the radiographs that the audit found, as a CSV table.
+    """Return a split by radiograph, as a CSV table: the one that ``split`` makes.
 
     Args:
         data: the data set.
@@ -164,8 +173,6 @@ def split_csv(
     Raises:
         DataSetError: if it cannot be split.
     """
-    from kop_core.datasets.splits import make_split
-
     foreign = sorted({i.true for i in data.items} - set(CLASS_NAMES))
     if foreign:
         raise DataSetError(

@@ -108,9 +108,23 @@ def with_radiographs(data: DataSet, progress: Callable[[int, int], None] | None 
             progress(done, total)
 
     found = _compare(data, _Telling(told, time.monotonic()), True)
+    return joined(data, [found.stands_for.get(item.sha256, item.sha256) for item in data.items])
+
+
+def joined(data: DataSet, shown: Sequence[str]) -> DataSet:
+    """Return a data set whose radiographs are those that it names and those that were found.
+
+    Args:
+        data: the data set.
+        shown: a name of what each file was found to show.
+
+    Returns:
+        The same files, radiographs named ``G0001`` and on. Files of which the data set or
+        ``shown`` says that they are one radiograph have one name.
+    """
     groups, first = Groups(len(data.items)), {}
     for place, item in enumerate(data.items):
-        keys = [("bytes", found.stands_for.get(item.sha256, item.sha256))]
+        keys = [("found", shown[place])]
         if item.radiograph:
             keys.append(("given", item.radiograph))
         for key in keys:
