@@ -142,17 +142,31 @@ def with_radiographs(data: DataSet, progress: Callable[[int, int], None] | None 
     """Return a data set of which it is known which radiograph each file shows.
 
     That is the data set itself where a ``radiographs.csv`` or a manifest says it of every
-    file; else the audit looks at the pictures.
+    file; else the audit looks at the pictures. Byte-identical files are one radiograph,
+    whatever a table says: where it names them differently, the first name counts for all.
 
     Args:
         data: the data set.
         progress: called with files done and files in all.
     """
     if all(item.radiograph for item in data.items):
-        return data
+        return _named_once(data)
     from kop_core.datasets import audit
 
     return audit.with_radiographs(data, progress)
+
+
+def _named_once(data: DataSet) -> DataSet:
+    """Return a data set whose byte-identical files have one radiograph's name."""
+    name = {
+        item.radiograph: group[0].radiograph
+        for group in _groups(data.items, "radiograph")
+        for item in group
+    }
+    if all(before == after for before, after in name.items()):
+        return data
+    items = tuple(replace(item, radiograph=name[item.radiograph]) for item in data.items)
+    return replace(data, items=items)
 
 
 def make_split(
@@ -166,8 +180,9 @@ def make_split(
 ) -> Split:
     """Split a data set in two.
 
-    Classes are balanced between the parts as well as whole radiographs (or patients)
-    allow. The same files with the same seed give the same split, whatever their order.
+    By radiograph and by patient, classes are balanced between the parts as well as whole
+    radiographs (or patients) allow; a random split draws files whatever their class. The
+    same files with the same seed give the same split, whatever their order.
 
     Args:
         data: the data set; see :func:`with_radiographs`.

@@ -385,6 +385,22 @@ def test_unknown_radiographs_come_from_the_audit(small_data, monkeypatch):
     assert leakage(split_by_radiograph(data, 0.3, 1))["same_radiograph"] == 0
 
 
+def test_identical_files_that_a_table_names_differently_are_one_radiograph():
+    rows = [(name, f"{name}{i}", "") for name in CLASS_NAMES for i in range(8)]
+    rows += [("healthy", "one", ""), ("osteopenia", "other", ""), ("osteopenia", "other", "")]
+    data = data_of(rows)
+    twins = tuple(  # the file of "one" has the bytes of a file of "other"
+        Item(i.file, i.true, i.radiograph, f"{25:064x}") if i.radiograph == "one" else i
+        for i in data.items
+    )
+    data = with_radiographs(DataSet(data.folder, twins))
+    assert len(keys(data.items, "radiograph")) == 25
+    assert conflicted(data.items) == {"one"}
+    split = make_split(data, "radiograph", 0.2, 1, "drop")
+    assert keys(split.left_out, "radiograph") == {"one"} and len(split.left_out) == 3
+    assert split.facts()["training_radiographs"] + split.facts()["test_radiographs"] == 24
+
+
 # Real data.
 
 
