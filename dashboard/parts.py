@@ -153,13 +153,13 @@ def card(model: Model) -> None:
     for caution in model.cautions:
         st.warning(escape(caution), icon=":material/warning:")
     statements(model)
-    evaluation = kept["evaluation"]
+    evaluation, split = kept["evaluation"], wording.split_badge(kept["split"])[0]
     st.markdown("**Measured on its test part**")
     st.dataframe(_class_table(model), hide_index=True, alt="Figures by class with 95 % intervals")
     st.caption(
         f"{evaluation['images']:,} images"
         + (f" of {evaluation['radiographs']:,} radiographs" if evaluation["radiographs"] else "")
-        + f", {wording.split_badge(kept['split'])[0]}. In brackets: {evaluation['interval']}."
+        + f", {split}. In brackets: {escape(evaluation['interval'])}."
     )
     facts(_card_facts(model))
 

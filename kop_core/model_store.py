@@ -283,8 +283,9 @@ def _wrong_figures(card: dict[str, Any]) -> str | None:
     if not isinstance(metrics, dict) or "accuracy" not in metrics:
         return "accuracy"
     for name, metric in metrics.items():
-        values = [metric.get(k) for k in ("value", "low", "high")] if _is_dict(metric) else []
-        if not (len(values) == 3 and (all(_is_share(v) for v in values) or values == [None] * 3)):
+        whole = _is_dict(metric) and {"value", "low", "high"} <= metric.keys()
+        values = [metric[k] for k in ("value", "low", "high")] if whole else []
+        if not (whole and (all(_is_share(v) for v in values) or values == [None] * 3)):
             return name
     checks = {
         "images": isinstance(evaluation.get("images"), int),
@@ -293,10 +294,13 @@ def _wrong_figures(card: dict[str, Any]) -> str | None:
         "confusion": isinstance(evaluation.get("confusion"), list),
         "split": isinstance(split.get("protocol"), str),
         "copies": all(v is None or _is_share(v) for v in _shares(split)),
+        "conflicts": isinstance(split.get("conflicts"), (str, type(None))),
+        "fold": all(isinstance(split.get(k), (int, type(None))) for k in ("fold", "folds")),
         "statements": all(isinstance(s, str) for s in card["statements"]),
         "cautions": isinstance(card.get("cautions", []), list)
         and all(isinstance(s, str) for s in card.get("cautions", [])),
         "training": _is_dict(card["training"].get("config")),
+        "parameters": isinstance(card.get("parameters", 0), int),
     }
     return next((name for name, holds in checks.items() if not holds), None)
 
@@ -342,7 +346,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _shares(split: dict[str, Any]) -> list[Any]:
-    return [split.get("identical_share"), split.get("same_radiograph_share")]
+    names = ("identical_share", "same_radiograph_share", "same_patient_share")
+    return [split.get(name) for name in names]
 
 
 def _is_dict(value: Any) -> bool:

@@ -339,7 +339,7 @@ def _verdict(model: Model, name: str, prediction: Prediction) -> None:
     )
     st.caption(wording.calibrated(model.card))
     st.markdown(
-        f"**{parts.escape(model.title)}**, version {model.version}  \n"
+        f"**{parts.escape(model.title)}**, version {parts.escape(model.version)}  \n"
         f"Accuracy {parts.accuracy(model)}"
     )
     parts.split_badge(model.card["split"])

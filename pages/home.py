@@ -79,7 +79,8 @@ if not models and not broken:
 for model in models:
     with st.container(border=True):
         name, figure, go = st.columns([3, 5, 1.6], vertical_alignment="center")
-        name.markdown(f"**{model.title}**  \n{model.id}, version {model.version}")
+        about = parts.escape(f"{model.id}, version {model.version}")
+        name.markdown(f"**{parts.escape(model.title)}**  \n{about}")
         with figure:
             st.markdown(f"Accuracy {parts.accuracy(model)}")
             parts.split_badge(model.card["split"])

@@ -72,6 +72,10 @@ def test_an_altered_file_is_named(models, shipped, name):
         ({"training": {}}, "training"),
         ({"split": {"protocol": None}}, "split"),
         ({"split": {"protocol": "random", "identical_share": "most"}}, "copies"),
+        ({"split": {"protocol": "radiograph", "same_patient_share": "some"}}, "copies"),
+        ({"split": {"protocol": "radiograph", "conflicts": []}}, "conflicts"),
+        ({"split": {"protocol": "radiograph", "folds": "![x](http://evil.example)"}}, "fold"),
+        ({"parameters": "many"}, "parameters"),
         ({"statements": None, "split": None}, "split, statements"),
     ],
 )
@@ -89,6 +93,24 @@ def test_wrong_figures_are_said(models, shipped, key, value):
     evaluation = {**shipped.card["evaluation"], key: value}
     change_card(models / shipped.id, evaluation=evaluation)
     with pytest.raises(ModelError, match=f"figures .{key}"):
+        model_store.get(shipped.id, models)
+
+
+def test_no_parameters_on_a_card_is_not_a_wrong_number_of_them(models, shipped):
+    path = models / shipped.id / "card.json"
+    card = {k: v for k, v in json.loads(path.read_text()).items() if k != "parameters"}
+    path.write_text(json.dumps(card))
+    assert "parameters" not in model_store.get(shipped.id, models).card
+    path.write_text(json.dumps({**card, "parameters": None}))
+    with pytest.raises(ModelError, match=r"figures \(parameters"):
+        model_store.get(shipped.id, models)
+
+
+@pytest.mark.parametrize("metric", [{}, {"value": None, "low": None}, 0.9])
+def test_a_figure_that_is_none_is_said(models, shipped, metric):
+    metrics = {**shipped.card["evaluation"]["metrics"], "accuracy": metric}
+    change_card(models / shipped.id, evaluation={**shipped.card["evaluation"], "metrics": metrics})
+    with pytest.raises(ModelError, match=r"figures \(accuracy"):
         model_store.get(shipped.id, models)
 
 
