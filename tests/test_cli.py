@@ -30,6 +30,16 @@ def kop(*arguments, **environment) -> subprocess.CompletedProcess:
     )
 
 
+def test_the_help_of_every_command_is_written_as_it_is_read():
+    parser = cli._parser()
+    (commands,) = (a.choices for a in parser._actions if isinstance(a.choices, dict))
+    assert len(commands) > 15
+    said = {name: "".join(c.format_help().split()) for name, c in commands.items()}
+    assert not [name for name, text in said.items() if "%%" in text]
+    assert "with95%intervals" in said["evaluate"] and "with95%intervals" in said["compare"]
+    assert "(default:theonethat`models--make-default`names)" in said["classify"]
+
+
 def test_networks(capsys, monkeypatch):
     from kop_core.networks import registry
 

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 def add(commands: Any) -> None:
     command = commands.add_parser("classify", help="classify radiographs")
     command.add_argument("files", nargs="+", metavar="FILE", help="radiographs")
-    command.add_argument("--model", metavar="ID", help="the model (default: the first)")
+    command.add_argument(
+        "--model",
+        metavar="ID",
+        help="the model (default: the one that `models --make-default` names)",
+    )
     command.add_argument("--models", type=Path, help="folder of the models")
     command.add_argument("--json", action="store_true", help="as JSON")
     command.add_argument(

@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "compare",
         help="compare trained models",
-        description="Compare trained models: figures with 95 %% intervals, and for models that "
+        description="Compare trained models: figures with 95 % intervals, and for models that "
         "were tested on the same images paired differences with intervals and p-values, McNemar's "
         "exact test, and Holm's correction for the number of pairs. The literature's figures stand "
         "apart. Exit status: 0 all were compared, 2 some could not be, 1 none.",

@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "evaluate",
         help="measure a table of predictions",
-        description="Measure a table of predictions: accuracy, sensitivity and the rest with 95 %% "
+        description="Measure a table of predictions: accuracy, sensitivity and the rest with 95 % "
         "intervals by a bootstrap over radiographs, calibration, operating points and conformal "
         "sets. A half of the radiographs is for choosing thresholds, the other for measuring them.",
     )
@@ -35,11 +35,14 @@ def add(commands: Any) -> None:
         "--sensitivity",
         type=_share,
         action="append",
-        help="wished of an operating point, a share; may be given several times "
-        "(default 0.8, 0.9 and 0.95)",
+        help="target sensitivity of an operating point, between 0 and 1; may be given several "
+        "times (default 0.8, 0.9 and 0.95)",
     )
     command.add_argument(
-        "--coverage", type=_share, default=0.9, help="wished of conformal sets (default 0.9)"
+        "--coverage",
+        type=_share,
+        default=0.9,
+        help="target coverage of conformal sets, between 0 and 1 (default 0.9)",
     )
     command.add_argument("--draws", type=draws, default=2000, help="of the bootstrap (2000)")
     command.add_argument("--seed", type=int, default=0, help="of the bootstrap and the cut (0)")
