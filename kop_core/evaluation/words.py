@@ -145,15 +145,22 @@ def trust(split: dict[str, Any] | None) -> str:
             "The images were split at random, file by file; pictures of one patient may be on "
             "both sides, and a new patient may fare worse."
         )
-    if "patient" in protocol:
+    apart = split.get("same_patient_share")
+    if "patient" in protocol or ("radiograph" in protocol and apart == 0):
         return (
-            "No patient has images in both training and test. New patients of the same clinic "
-            "should fare alike; those of another clinic may not."
+            "No patient has images in both training and test. New patients like those of this "
+            "collection should fare alike; those of another hospital may fare worse."
         )
     if "radiograph" in protocol:
+        others = (
+            "training may hold other radiographs of a test patient (the other knee, another date)"
+            if apart is None
+            else f"{wording.percent(apart)} of the test images are of patients with another "
+            "radiograph in training"
+        )
         return (
-            "No radiograph has copies in both training and test. New radiographs of the same "
-            "clinic should fare alike; those of another clinic may not."
+            f"No radiograph has copies in both training and test, but {others}. New patients may "
+            "fare worse, and those of another hospital worse still."
         )
     return "What this split lets one expect of a new patient is not known."
 

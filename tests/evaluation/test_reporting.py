@@ -110,7 +110,9 @@ def test_figures_in_words():
         ({"protocol": "random"}, "at random, file by file"),
         ({"protocol": "random", "same_radiograph_share": 0.0}, "at random, file by file"),
         ({"protocol": "radiograph", "same_radiograph_share": 0.0}, "No radiograph has copies"),
-        ({"protocol": "by_radiograph"}, "No radiograph has copies"),
+        ({"protocol": "by_radiograph"}, "may hold other radiographs of a test patient"),
+        ({"protocol": "radiograph", "same_patient_share": 0.25}, "25 % of the test images are of"),
+        ({"protocol": "radiograph", "same_patient_share": 0.0}, "No patient has images in both"),
         ({"protocol": "patient"}, "No patient has images in both"),
         ({"protocol": "radiograph", "same_radiograph_share": 0.3}, "Do not expect this"),
         ({"protocol": "else"}, "is not known"),
@@ -118,6 +120,13 @@ def test_figures_in_words():
 )
 def test_what_a_split_lets_one_expect(split, says):
     assert says in words.trust(split)
+
+
+def test_no_split_is_said_to_hold_in_another_hospital():
+    for protocol, patients in (("patient", None), ("radiograph", 0.0), ("radiograph", 0.25),
+                               ("radiograph", None)):  # fmt: skip
+        said = words.trust({"protocol": protocol, "same_patient_share": patients})
+        assert "those of another hospital" in said and "worse" in said and "clinic" not in said
 
 
 def test_accuracy_is_held_against_the_most_frequent_label():
