@@ -3,6 +3,10 @@
 Copies of one radiograph are right or wrong together. Drawing them one by one would take
 them for independent evidence and make every interval too narrow; so a draw takes whole
 radiographs, with all their files (the cluster bootstrap: Davison & Hinkley 1997, 3.8).
+
+On few radiographs percentile intervals are too narrow. By simulation, for shares on
+radiographs of 1 to 5 files each, they hold the true value not 95 times in a hundred, but
+87 to 91 times on 14 radiographs, 91 to 92 on 28 and 93 to 94 on 60.
 """
 
 from __future__ import annotations
@@ -43,6 +47,8 @@ UNDEFINED = Estimate(None, None, None)
 @dataclass(frozen=True)
 class Scale:
     """What values a figure can take, for where every draw says the same.
+
+    A figure without ends is left as it is there: of how far it can go, nothing is known.
 
     Attributes:
         least: the smallest value it can take, or ``None`` if it has none to speak of.
@@ -88,13 +94,17 @@ def estimate(value: float, samples: np.ndarray, support: int, scale: Scale = SHA
     if not np.isfinite(value) or not samples.size:
         return UNDEFINED
     low, high = (float(v) for v in np.percentile(samples, (2.5, 97.5)))
-    # Where nothing (or all) went wrong every draw says the same. The exact binomial
-    # interval of as many radiographs (Clopper & Pearson 1934) does not pretend to certainty.
+    # Where nothing (or all) went wrong every draw says the same, and so it does where a figure
+    # rests on one radiograph. The exact binomial interval of as many radiographs (Clopper &
+    # Pearson 1934) does not pretend to certainty.
     beyond = (1 - 0.025 ** (1 / max(support, 1))) * scale.span
-    if scale.most is not None and value > scale.most - 1e-12:
-        low = min(low, value - beyond)
-    if scale.least is not None and value < scale.least + 1e-12:
-        high = max(high, value + beyond)
+    least = -np.inf if scale.least is None else scale.least
+    most = np.inf if scale.most is None else scale.most
+    same = high - low < 1e-12 and not (scale.least is None and scale.most is None)
+    if same or value > most - 1e-12:
+        low = min(low, max(least, value - beyond))
+    if same or value < least + 1e-12:
+        high = max(high, min(most, value + beyond))
     return Estimate(float(value), low, high)
 
 

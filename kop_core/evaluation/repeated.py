@@ -103,8 +103,7 @@ def differences(
     groups = int(group.max()) + 1
     found = {}
     for place, name in enumerate(metrics):
-        one = _repeated(values[:, place], samples[:, place], groups, _BETWEEN)
-        found[name] = Repeated(_widened(one.mean, groups), one.each)
+        found[name] = _repeated(values[:, place], samples[:, place], groups, _BETWEEN)
     return found
 
 
@@ -173,14 +172,6 @@ def _repeated(values: np.ndarray, samples: np.ndarray, support: int, scale: Scal
     each = tuple(float(v) if np.isfinite(v) else None for v in values)
     mean = intervals.estimate(float(values.mean()), samples, support, scale)
     return Repeated(mean, each)
-
-
-def _widened(found: Estimate, groups: int) -> Estimate:
-    """Return a difference that is not certain where no image told two models apart."""
-    if found.value is None or found.low != found.high:
-        return found
-    beyond = 1 - 0.025 ** (1 / groups)
-    return Estimate(found.value, found.low - beyond, found.high + beyond)
 
 
 def _aligned(tables: Sequence[Predictions]) -> tuple[list[Predictions], np.ndarray]:

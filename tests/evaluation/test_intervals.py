@@ -54,3 +54,18 @@ def test_ends_of_a_scale_are_no_certainty():
     assert estimate(3.0, 3 * same, 10, Scale(0, 3, 3)).low == pytest.approx(3 * 0.025 ** (1 / 10))
     assert estimate(float("nan"), same, 5) == UNDEFINED
     assert estimate(0.5, np.full(5, np.nan), 5) == UNDEFINED
+
+
+def test_one_radiograph_is_no_certainty():
+    hit, group = np.array([1, 1, 1, 0, 1, 0]), np.array([0, 0, 0, 0, 1, 2])
+    asked = [group == 0, group > 0]
+    first, rest = ratios([hit * one for one in asked], asked, group, draws=500)
+    assert first == Estimate(0.75, 0.0, 1.0) and rest == Estimate(0.5, 0.0, 1.0)
+    # Of 20 radiographs that are each half right every draw says the same, too.
+    beyond = 1 - 0.025 ** (1 / 20)
+    (half,) = ratios([np.tile([1, 0], 20)], [np.ones(40)], np.repeat(np.arange(20), 2), draws=50)
+    assert (half.low, half.high) == (pytest.approx(0.5 - beyond), pytest.approx(0.5 + beyond))
+    same = np.full(50, 0.3)
+    assert estimate(0.3, same, 1, Scale(None, 1.0)).low == pytest.approx(0.3 - 0.975)
+    assert estimate(0.3, same, 1, Scale(0.0, None)).high == pytest.approx(0.3 + 0.975)
+    assert estimate(0.3, same, 1, Scale(None, None)) == Estimate(0.3, 0.3, 0.3)
