@@ -335,11 +335,13 @@ def _chart(figure, side: str, alt: str) -> None:
 
 
 def draw_tables(
-    names: tuple[str, ...], found: tuple[Matrix, ...], apart: Difference | None
+    models: tuple[Model, ...], found: tuple[Matrix, ...], apart: Difference | None
 ) -> None:
     """Draw the matrices as tables with intervals, folded away."""
+    names = parts.model_names(models)
     with st.expander("As a table, with intervals", icon=":material/table:"):
-        for place, (name, one) in enumerate(zip(names, found)):
+        for model, one in zip(models, found):
+            name = names[model.id]
             basis = words.measured_on(one.images, one.groups if one.by_radiograph else None)
             st.markdown(f"**{parts.escape(name)}**")
             table(matrix_words.table(one), f"Confusion matrix of {name}")
@@ -348,17 +350,20 @@ def draw_tables(
                 f"each with its 95 % interval, from a bootstrap over "
                 f"{'radiographs' if one.by_radiograph else 'files'}. All on {basis}."
             )
-            _table_download(one, f"matrix_{place + 1}")
+            _table_download(one, model)
         if apart is not None:
             st.markdown("**The first less the second**")
             table(matrix_words.difference_table(apart), "Difference of the two matrices")
-            say(matrix_words.told_apart(apart, *names))
-            _table_download(apart, "matrix_difference")
+            say(matrix_words.told_apart(apart, *names.values()))
+            _table_download(apart, *models)
 
 
-def _table_download(found: Matrix | Difference, name: str) -> None:
+def _table_download(found: Matrix | Difference, *models: Model) -> None:
+    splits = dict.fromkeys(wording.split_badge(m.card["split"])[0] for m in models)
+    written = to_csv(found, " less ".join(m.id for m in models), "; ".join(splits))
+    name = "_less_".join(m.id for m in models)
     st.download_button(
-        "This table (CSV)", to_csv(found).encode("utf-8-sig"), f"kop_{name}.csv", "text/csv",
+        "This table (CSV)", written.encode("utf-8-sig"), f"kop_matrix_{name}.csv", "text/csv",
         icon=":material/download:", on_click="ignore", key=f"csv_{name}",
     )  # fmt: skip
 

@@ -122,7 +122,7 @@ def _compare(models: list[Model], downloads: DeltaGenerator) -> None:
         st.error(parts.escape(str(error)), icon=":material/error:")
         return
     for name, reason in failed:
-        st.error(parts.escape(f"{name} is not compared. {reason}"), icon=":material/error:")
+        st.error(parts.escape(words.not_compared(name, reason)), icon=":material/error:")
     if not found.entries:
         return
     with downloads:
@@ -237,10 +237,7 @@ def _reliability_and_learning(found: Compared) -> None:
         st.subheader("Whether scores can be read as chances", anchor=False)
         alt = "Reliability of every model: how often the class called was right, by its score"
         chart(figures.reliability(found.entries), "compared_reliability", alt)
-        st.caption(
-            "Of the outputs before any temperature on a card, as predictions.csv has them; the "
-            "ensemble is of outputs as they are served."
-        )
+        st.caption(words.RELIABILITY_NOTE)
     with right:
         st.subheader("How each learned", anchor=False)
         if not any(e.history for e in found.entries):

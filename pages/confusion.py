@@ -73,7 +73,7 @@ def _one(model: Model, mine: tuple[str, Predictions], kind: str, shown: str) -> 
     with right:
         cell, _ = confusion.choose_cell(rule, model, None)
         confusion_cases.draw(model, mine[1], rule, cell)
-    _below(model, (model.title,), (found,), None)
+    _below(model, (model,), (found,), None)
 
 
 def _two(
@@ -93,8 +93,7 @@ def _two(
     cell, side = confusion.choose_cell(rule, *models)
     place = 1 if side == confusion.B else 0
     confusion_cases.draw(models[place], tables[place], rule, cell, columns=3)
-    names = parts.model_names(models)
-    _below(models[place], tuple(names[m.id] for m in models), found, apart)
+    _below(models[place], models, found, apart)
 
 
 def _moved(rule: Rule) -> list[str]:
@@ -105,9 +104,9 @@ def _moved(rule: Rule) -> list[str]:
 
 
 def _below(
-    model: Model, names: tuple[str, ...], found: tuple[Matrix, ...], apart: Difference | None
+    model: Model, models: tuple[Model, ...], found: tuple[Matrix, ...], apart: Difference | None
 ) -> None:
-    confusion.draw_tables(names, found, apart)
+    confusion.draw_tables(models, found, apart)
     confusion.draw_published()
     confusion_cases.draw_marks(model)
 

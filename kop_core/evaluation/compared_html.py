@@ -21,7 +21,7 @@ def page(compared: Compared) -> str:
         "<h1>Models compared</h1>",
         *(f'<p class="answer">{escape(wording.unbroken(s))}</p>' for s in words.answer(compared)),
         *(f'<p class="badge warning">{escape(s)}</p>' for s in words.warnings(compared)),
-        *(_text(reason) for _, reason in compared.failed),
+        *(_text(words.not_compared(name, reason)) for name, reason in compared.failed),
         *(_section(heading, parts) for heading, parts in _sections(compared)),
         f'<p class="foot">{escape(wording.NOT_A_DEVICE)}</p>',
     ]
@@ -53,7 +53,10 @@ def _sections(compared: Compared) -> Iterable[tuple[str, list[str]]]:
         yield "Not tested against each other", [_table(untested)]
     yield "How well each tells a class from the rest", [_curves(compared)]
     reliability = ("Reliability", figures.reliability(entries))
-    yield "Whether scores can be read as chances", [_figures(reliability)]
+    yield (
+        "Whether scores can be read as chances",
+        [_figures(reliability), _text(words.RELIABILITY_NOTE)],
+    )
     if any(entry.history for entry in entries):
         yield (
             "How each learned",

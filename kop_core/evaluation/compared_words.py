@@ -353,6 +353,17 @@ def ensemble_note(compared: Compared) -> list[str]:
     ]
 
 
+def not_compared(name: str, reason: str) -> str:
+    """Return that a model could not be compared, and why."""
+    return f"{name} is not compared. {reason}"
+
+
+RELIABILITY_NOTE = (
+    "Of the outputs before any temperature on a card, as predictions.csv has them; the ensemble is "
+    "of outputs as they are served."
+)
+
+
 def published_table() -> list[dict[str, str]]:
     """Return what the literature reports (Table 3 of the paper), with its data and split."""
     return [

@@ -258,14 +258,25 @@ def _shares(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 _CSV_COLUMNS = (
-    "labelled", "called", "images",
-    "share_of_row", "share_of_row_low", "share_of_row_high",
+    "model", "rule", "level", "test_images", "test_radiographs", "split", "labelled", "called",
+    "images", "share_of_row", "share_of_row_low", "share_of_row_high",
     "share_of_column", "share_of_column_low", "share_of_column_high",
 )  # fmt: skip
 
 
-def to_csv(found: Matrix | Difference) -> str:
-    """Return a matrix, or a difference of two, as a CSV table: a row a cell, shares as numbers."""
+def to_csv(found: Matrix | Difference, model: str, split: str) -> str:
+    """Return a matrix, or a difference of two, as a CSV table: a row a cell, shares as numbers.
+
+    Args:
+        found: the matrix.
+        model: id of whose it is; of a difference the ids of both.
+        split: what is said of how the test part was split.
+    """
+    rule, level = found.rule.kind, "" if found.rule.kind == MOST_LIKELY else found.rule.level
+    if rule == THRESHOLD:
+        rule = f"{rule} {found.rule.condition}"
+    radiographs = found.groups if found.by_radiograph else ""
+    about = (model, rule, level, found.images, radiographs, split)
     stream = io.StringIO(newline="")
     rows = csv.writer(stream)
     rows.writerow(_CSV_COLUMNS)
@@ -276,7 +287,7 @@ def to_csv(found: Matrix | Difference) -> str:
                 for share in (found.of_rows[i][j], found.of_columns[i][j])
                 for value in (share.value, share.low, share.high)
             ]
-            rows.writerow([true, name, int(found.counts[i, j]), *figures])
+            rows.writerow([*about, true, name, int(found.counts[i, j]), *figures])
     return stream.getvalue()
 
 

@@ -317,6 +317,12 @@ def test_the_html_is_whole_and_plain(found):
     assert measured < literature and "Abubakar" not in page[measured:literature]
 
 
+def test_the_html_says_what_the_page_says(found):
+    page = compared_html.page(replace(found, failed=(("<gone>", "It is gone."),)))
+    assert "<p>&lt;gone&gt; is not compared. It is gone.</p>" in page
+    assert "Of the outputs before any temperature on a card" in page
+
+
 def test_a_run_is_a_model_too(shipped, four):
     again = model_store.open_model(shipped.folder)
     found = side_by_side([again, four[0]], "accuracy")

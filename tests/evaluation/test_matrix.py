@@ -75,12 +75,30 @@ def test_an_uncalled_image_is_counted_apart():
 
 def test_the_table_of_a_matrix_has_a_row_a_cell():
     found = confusion_matrix(FIVE, Rule(ABSTAIN, 0.5), draws=50)
-    rows = list(csv.DictReader(io.StringIO(to_csv(found))))
+    rows = list(csv.DictReader(io.StringIO(to_csv(found, "a-model", "by radiograph, fold 1"))))
     assert len(rows) == 12 and sum(int(r["images"]) for r in rows) == 5
     missed = next(r for r in rows if (r["labelled"], r["called"]) == ("osteoporosis", "uncalled"))
     assert missed["share_of_row"] == missed["share_of_column"] == "0.500000"
     empty = next(r for r in rows if (r["labelled"], r["called"]) == ("healthy", "osteopenia"))
     assert empty["share_of_column"] == "" and empty["share_of_row"] == "0.000000"
+    about = ("model", "rule", "level", "test_images", "test_radiographs", "split")
+    assert {tuple(row[name] for name in about) for row in rows} == {
+        ("a-model", "abstain", "0.5", "5", "5", "by radiograph, fold 1")
+    }
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (PLAIN, ("most_likely", "")),
+        (Rule(THRESHOLD, 0.35, "low_bone_mass"), ("threshold low_bone_mass", "0.35")),
+    ],
+)
+def test_the_table_of_a_matrix_says_by_what_rule(rule, said):
+    unknown = Predictions(FIVE.files, ("",) * 5, FIVE.true, FIVE.probabilities)
+    (row, *_) = csv.DictReader(io.StringIO(to_csv(confusion_matrix(unknown, rule, 20), "a", "b")))
+    assert (row["rule"], row["level"]) == said
+    assert row["test_images"] == "5" and row["test_radiographs"] == ""
 
 
 def test_copies_of_a_radiograph_make_no_interval_narrower():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -259,6 +260,23 @@ def test_two_models_and_their_difference(place, models, shipped):
     assert files(at) == expected(shipped, Cell("healthy", "osteoporosis"))[:6]
     click(at, 0, 2, "matrix_b")
     assert address(at, "side") == "b"
+
+
+def test_the_tables_say_in_a_colleagues_folder_whose_they_are(place, models, shipped, monkeypatch):
+    other_model(models, shipped, split={"protocol": "radiograph", "same_radiograph_share": 0.0})
+    offered = {}
+    monkeypatch.setattr(
+        st, "download_button", lambda label, data, name, *rest, **more: offered.update({name: data})
+    )
+    opened(model=shipped.id, **{"with": "second"})
+    tables = {n: d for n, d in offered.items() if n.startswith("kop_matrix_")}
+    difference = f"kop_matrix_{shipped.id}_less_second.csv"
+    assert set(tables) == {f"kop_matrix_{shipped.id}.csv", "kop_matrix_second.csv", difference}
+    first = tables["kop_matrix_second.csv"].decode("utf-8-sig").splitlines()[1]
+    assert first.startswith("second,most_likely,,283,138,by radiograph,healthy,healthy,")
+    both = tables[difference].decode("utf-8-sig").splitlines()[1]
+    assert both.startswith(f"{shipped.id} less second,most_likely,,283,138,")
+    assert "copies in training; by radiograph" in both
 
 
 def test_models_of_other_test_parts_have_no_difference(place, models, shipped):
