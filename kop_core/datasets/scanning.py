@@ -20,6 +20,7 @@ PATIENTS_CSV = "patients.csv"
 # A data set has some thousands of files. Somebody who names "/" by mistake should hear so.
 MAX_FILES = 200_000
 MAX_DEPTH = 64
+_MOST_SHOWN = 100
 _LEADS_OUT = "that leads out of the folder"
 
 Progress = Callable[[int, int], None]
@@ -122,7 +123,8 @@ def scan(
 
     Raises:
         DataSetError: if there is no such folder, no picture of a class in it, too many
-            files to be a data set, or a ``radiographs.csv`` that cannot be read.
+            files to be a data set, or a ``radiographs.csv`` that cannot be read or names two
+            radiographs of one file.
     """
     folder = Path(folder)
     if folder.suffix.lower() == ".csv" and not folder.is_dir():
@@ -147,7 +149,7 @@ def scan(
         items,
         tuple(sorted([*found.passed_over, *unread, *beside.passed_over])),
         _of(items, beside.patients),
-        beside.remarks,
+        (*beside.remarks, *beside.not_here(items)),
     )
 
 
@@ -176,7 +178,8 @@ def scan_manifest(
         follow_links: read what links that lead out of the folder point at.
 
     Raises:
-        DataSetError: if it is no such table, or no row of it is left.
+        DataSetError: if it is no such table, or no row of it is left; and for a
+            ``radiographs.csv`` as in :func:`scan`.
     """
     path = Path(path)
     if not path.is_file():
@@ -186,7 +189,7 @@ def scan_manifest(
         first = f" The first fault: {': '.join(rows.passed_over[0])}." if rows.passed_over else ""
         raise DataSetError(f"{path} names no file that can be used.{first}")
     folder = path.parent
-    beside = _read_beside(folder, [p for p in _tables_in(folder) if p.resolve() != path.resolve()])
+    beside = _beside_manifest(path, follow_links)
     beside.add(rows)
     remarks = beside.remarks
     if rows.disputed:
@@ -202,7 +205,7 @@ def scan_manifest(
         items,
         (*rows.passed_over, *unread, *beside.passed_over),
         _of(items, beside.patients),
-        remarks,
+        (*remarks, *beside.not_here(items)),
         path.name,
     )
 
@@ -254,6 +257,12 @@ def _items(
     return tuple(items), unread
 
 
+def _shown(cell: str) -> str:
+    """Return a cell of a table in one line that is not too long."""
+    line = " ".join(cell.split())
+    return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}…"
+
+
 def _plain(name: str) -> str:
     """Return a name that can be written; file systems hold bytes that are no text."""
     return name.encode(errors="replace").decode()
@@ -275,19 +284,32 @@ def _fault(path: Path, root: Path, follow_links: bool) -> str | None:
         return f"cannot be opened ({error.strerror})"
 
 
+def _fault_of_table(path: Path, root: Path, follow_links: bool) -> str | None:
+    """Return why a table beside the pictures cannot be read, or ``None``."""
+    try:
+        return _fault_of_place(path, root, follow_links)
+    except OSError as error:
+        return f"cannot be opened ({error.strerror})"
+
+
 def _fault_of_one_that_opens(path: Path, root: Path, follow_links: bool) -> str | None:
     if _plain(str(path)) != str(path):
         return "the name is no text in UTF-8. Rename the file"
     if path.suffix.lower().lstrip(".") not in EXTENSIONS:
         return "not a kind of file that KOP reads"
+    fault = _fault_of_place(path, root, follow_links)
+    if fault is None and not 0 < path.stat().st_size <= LIMITS.max_bytes:
+        return "empty, or larger than the limit"
+    return fault
+
+
+def _fault_of_place(path: Path, root: Path, follow_links: bool) -> str | None:
     if path.is_symlink() and not path.exists():
         return "a link that leads nowhere"
     if not path.is_file():
         return "not a plain file"
     if not follow_links and not path.resolve().is_relative_to(root):
         return f"a link {_LEADS_OUT}"
-    if not 0 < path.stat().st_size <= LIMITS.max_bytes:
-        return "empty, or larger than the limit"
     return None
 
 
@@ -323,7 +345,7 @@ class _Walk:
     def _enter(self, folder: Path, true: str | None) -> bool:
         """Take in a folder of the class ``true``; return whether a class is in or above it."""
         plain, folders = self._list(folder)
-        self.tables += [p for p in plain if p.name.lower() in (RADIOGRAPHS_CSV, PATIENTS_CSV)]
+        plain = self._without_tables(plain)
         if true is None and self.any_class and folder != self.folder:
             self._take(folder, plain, folders, folder.name)
         elif true is None and self.any_class:
@@ -371,12 +393,24 @@ class _Walk:
         below = set(folders)
         return [p for p in paths if p not in below], folders
 
+    def _without_tables(self, plain: list[Path]) -> list[Path]:
+        """Take in the tables of radiographs and patients; return the other entries."""
+        others = []
+        for path in plain:
+            if path.name.lower() not in (RADIOGRAPHS_CSV, PATIENTS_CSV):
+                others.append(path)
+            elif fault := _fault_of_table(path, self.root, self.follow_links):
+                self.passed_over.append((self._name(path), fault))
+            else:
+                self.tables.append(path)
+        return others
+
     def _take(self, folder: Path, plain: list[Path], folders: list[Path], true: str) -> None:
         for path in plain:
             fault = _fault(path, self.root, self.follow_links)
             if fault is None:
                 self.files.append((path, true))
-            elif path not in self.tables:
+            else:
                 self.passed_over.append((self._name(path), fault))
         if not plain and not folders and folder != self.folder:
             self.passed_over.append((self._name(folder), "the folder is empty"))
@@ -435,10 +469,17 @@ class _Rows:
         for number, row in table.rows:
             fault = self._add(row)
             if fault:
-                self.passed_over.append((f"row {number}: {row[self._file] or 'no file'}", fault))
+                file = _shown(row[self._file]) or "no file"
+                self.passed_over.append((f"row {number}: {file}", fault))
 
     def _add(self, row: Mapping[str, str]) -> str | None:
         """Take in a row; return what is wrong with it, or ``None``."""
+        try:
+            return self._add_one_that_opens(row)
+        except OSError as error:  # a name that no file can have, a folder that is closed
+            return f"cannot be opened ({error.strerror})"
+
+    def _add_one_that_opens(self, row: Mapping[str, str]) -> str | None:
         if not row[self._file]:
             return "no file is named"
         file = _inside(self._folder, row[self._file])
@@ -447,7 +488,7 @@ class _Rows:
         true = classes.match(row[self._class])
         if true is None and not self._any_class:
             return (
-                f"the class {row[self._class]!r} is none of {', '.join(classes.CLASS_NAMES)}"
+                f"the class {_shown(row[self._class])!r} is none of {', '.join(classes.CLASS_NAMES)}"
                 if row[self._class]
                 else "no class is named"
             )
@@ -482,13 +523,19 @@ def _inside(folder: Path, name: str) -> str | None:
     """Return a named file's path from ``folder``, or ``None`` if it leads out of it."""
     if "\0" in name:
         return None
-    if "\\" in name and not (folder / name).exists():
-        name = name.replace("\\", "/")  # written on Windows
+    name = _forward(folder, name)
     whole = Path(os.path.normpath(folder.absolute() / name))
     base = Path(os.path.normpath(folder.absolute()))
     if whole == base or not whole.is_relative_to(base) or re.match(r"[A-Za-z]:/", name):
         return None
     return whole.relative_to(base).as_posix()
+
+
+def _forward(folder: Path, name: str) -> str:
+    """Return a path of a table in ``folder`` with forward slashes, if it is from Windows."""
+    if "\\" in name and not os.path.lexists(folder / name):
+        return name.replace("\\", "/")
+    return name
 
 
 # Tables that lie beside the pictures.
@@ -504,6 +551,7 @@ class _Beside:
         patients: the other columns on the patient, by file.
         passed_over: tables that cannot be used.
         remarks: how they had to be taken.
+        named: by table, the files that it names.
     """
 
     radiographs: dict[str, str] = field(default_factory=dict)
@@ -511,34 +559,60 @@ class _Beside:
     patients: dict[str, dict[str, str]] = field(default_factory=dict)
     passed_over: list[tuple[str, str]] = field(default_factory=list)
     remarks: tuple[str, ...] = ()
+    named: dict[Path, set[str]] = field(default_factory=dict)
 
     def add(self, rows: _Rows) -> None:
         """Let a manifest say more: where it names radiographs, only these count."""
         if rows.radiographs:
             self.radiographs = rows.radiographs
             self.remarks = ()
+            self.named = {p: n for p, n in self.named.items() if p.name.lower() == PATIENTS_CSV}
         self.patient_of.update(rows.patients)
 
+    def not_here(self, items: Sequence[Item]) -> Iterator[str]:
+        """Yield how many of the files that a table names are none of ``items``, in sentences."""
+        files = {item.file for item in items}
+        for table, named in self.named.items():
+            if missing := len(named - files):
+                are = "is" if missing == 1 else "are"
+                yield (
+                    f"{missing:,} of the {len(named):,} files that {table.as_posix()} names {are} "
+                    "not in this data set. Paths in it start at the folder in which it lies."
+                )
 
-def _tables_in(folder: Path) -> list[Path]:
-    return [p for n in (PATIENTS_CSV, RADIOGRAPHS_CSV) if (p := folder / n).is_file()]
+
+def _beside_manifest(path: Path, follow_links: bool) -> _Beside:
+    """Read the tables of radiographs and patients in the folder of a manifest."""
+    found, passed_over = [], []
+    for name in (PATIENTS_CSV, RADIOGRAPHS_CSV):
+        table = path.with_name(name)
+        if not os.path.lexists(table) or table.resolve() == path.resolve():
+            continue
+        if fault := _fault_of_table(table, path.parent.resolve(), follow_links):
+            passed_over.append((name, fault))
+        else:
+            found.append(table)
+    beside = _read_beside(path.parent, found)
+    beside.passed_over += passed_over
+    return beside
 
 
 def _read_beside(folder: Path, paths: Sequence[Path]) -> _Beside:
     beside = _Beside()
     named: Counter[str] = Counter()
     for path in paths:
-        at = path.parent.relative_to(folder)
+        at, table = path.parent.relative_to(folder), path.relative_to(folder)
         if path.name.lower() == PATIENTS_CSV:
             try:
-                _read_patients(path, at, beside)
+                beside.named[table] = _read_patients(path, at, beside)
             except DataSetError as error:  # the audit goes on without them
                 # Reports go to colleagues: of the path only what lies inside the folder.
                 reason = str(error).removeprefix(f"{path} ")
-                beside.passed_over.append((path.relative_to(folder).as_posix(), reason))
+                beside.passed_over.append((table.as_posix(), reason))
         else:
             found = _read_radiographs(path, at)
             beside.radiographs.update(found)
+            beside.named[table] = set(found)
             named.update(set(found.values()) - {""})
     shared = sum(count > 1 for count in named.values())
     if shared:
@@ -555,19 +629,33 @@ def _read_radiographs(path: Path, at: Path) -> dict[str, str]:
     table = tables.read_table(path)
     if not {"file", "radiograph"} <= set(table.columns):
         raise DataSetError(f"{path} needs the columns file and radiograph.")
-    return {(at / row["file"]).as_posix(): row["radiograph"] for _, row in table.rows}
+    found: dict[str, str] = {}
+    for number, row in table.rows:
+        file = (at / _forward(path.parent, row["file"])).as_posix()
+        before = found.get(file, "")
+        found[file] = row["radiograph"] or before
+        if before not in ("", found[file]):
+            raise DataSetError(
+                f"{path} names two radiographs of {_shown(file)}: {_shown(before)}, and in row "
+                f"{number} {_shown(found[file])}. Keep the row that is right."
+            )
+    return found
 
 
-def _read_patients(path: Path, at: Path, beside: _Beside) -> None:
+def _read_patients(path: Path, at: Path, beside: _Beside) -> set[str]:
+    """Note what a table says of patients; return the files that it names."""
     table = tables.read_table(path)
     file_column = table.need(tables.FILE, "files")
     patient_column = table.column(tables.PATIENT)
     left = {file_column, patient_column, table.column(tables.CLASS)}
+    named = set()
     for _, row in table.rows:
-        file = (at / row[file_column].replace("\\", "/")).as_posix()
+        file = (at / _forward(path.parent, row[file_column])).as_posix()
+        named.add(file)
         if patient_column and row[patient_column]:
             beside.patient_of[file] = row[patient_column]
         beside.patients[file] = {c: row[c] for c in table.columns if c and c not in left}
+    return named
 
 
 def _of(

@@ -57,6 +57,57 @@ def test_radiographs_are_read_where_they_are_known(small_data):
         scan(small_data)
 
 
+def test_radiographs_named_on_windows_are_read(small_data):
+    (small_data / "radiographs.csv").write_text("file,radiograph\nNormal\\Normal 0.png,R7\n")
+    assert scan(small_data).items[0].radiograph == "R7"
+    odd = small_data / "Normal" / "odd\\name.png"  # a name that is possible here
+    odd.write_bytes((small_data / "Normal" / "Normal 0.png").read_bytes())
+    (small_data / "radiographs.csv").write_text("file,radiograph\nNormal/odd\\name.png,R8\n")
+    assert [i.radiograph for i in scan(small_data).items if "odd" in i.file] == ["R8"]
+
+
+def test_a_file_is_named_one_radiograph_only(small_data):
+    table = small_data / "radiographs.csv"
+    rows = ["file,radiograph", "Normal/Normal 0.png,R7", "./Normal/Normal 0.png,R7"]
+    table.write_text("\n".join([*rows, "Normal/Normal 0.png,"]))
+    assert scan(small_data).items[0].radiograph == "R7"
+    table.write_text("\n".join([*rows, "Normal/Normal 0.png,R8"]))
+    with pytest.raises(DataSetError, match=r"two radiographs of Normal/Normal 0\.png: R7.*4 R8"):
+        scan(small_data)
+
+
+def test_files_that_tables_name_and_that_are_not_there_are_counted(small_data):
+    for name in ("radiographs", "patients"):
+        rows = f"file,{name[:-1]}\nNormal/Normal 0.png,A\nNormal 1.png,A\nNormal 2.png,B\n"
+        (small_data / f"{name}.csv").write_text(rows)
+    assert sorted(scan(small_data).notes) == [
+        f"2 of the 3 files that {name}.csv names are not in this data set. Paths in it start at "
+        "the folder in which it lies."
+        for name in ("patients", "radiographs")
+    ]
+    path = manifest(small_data, "file,class,group\nNormal/Normal 0.png,normal,X\n")
+    (note,) = (n for n in scan(path).notes if "start at" in n)  # only its own groups count
+    assert "patients.csv" in note
+
+
+@pytest.mark.parametrize("name", ["radiographs.csv", "patients.csv"])
+def test_tables_that_are_links_out_of_the_folder_are_passed_over(small_data, tmp_path, name):
+    (small_data / "radiographs.csv").unlink()
+    (tmp_path / "other.csv").write_text("file,radiograph,age\nNormal/Normal 0.png,R7,40\n")
+    (small_data / name).symlink_to(tmp_path / "other.csv")
+    listed = manifest(small_data, "file,class\nNormal/Normal 0.png,normal\n")
+    for source in (small_data, listed):
+        data = scan(source)
+        assert (name, "a link that leads out of the folder") in data.passed_over
+        assert data.items[0].radiograph == "" and not data.patients
+        data = scan(source, follow_links=True)
+        assert data.items[0].radiograph == "R7" or data.patients
+    (small_data / name).unlink()
+    os.mkfifo(small_data / name)  # would be waited for
+    for source in (small_data, listed):
+        assert (name, "not a plain file") in scan(source).passed_over
+
+
 def test_no_folder_and_no_classes(tmp_path):
     with pytest.raises(DataSetError, match="not a folder"):
         scan(tmp_path / "none")
@@ -256,6 +307,38 @@ def test_rows_at_fault_are_named_and_the_rest_is_done(small_data, tmp_path):
     assert "healthy and as osteopenia" in said[5]
     assert "1 file is listed under two classes in list.csv and left out." in data.notes
     assert len(scan(path, follow_links=True).items) == 3
+
+
+def test_a_cell_that_can_be_no_name_is_a_fault_of_its_row(small_data):
+    cell, several = "x" * 5000 + ".png", '"Normal/\n\n none.png"'
+    path = manifest(
+        small_data,
+        f"file,class\n{cell},normal\nNormal/Normal 0.png,normal\n{several},normal\n"
+        f"Normal/Normal 1.png,{cell}\n",
+    )
+    data = scan(path)
+    assert [i.file for i in data.items] == ["Normal/Normal 0.png"]
+    long, lines, label = data.passed_over
+    assert long == ("row 2: " + "x" * 100 + "…", "cannot be opened (File name too long)")
+    assert lines == ("row 4: Normal/ none.png", "there is no such file")
+    assert label[0] == "row 5: Normal/Normal 1.png" and len(label[1]) < 200
+
+
+def test_a_folder_that_may_not_be_entered_is_a_fault_of_its_rows(small_data, monkeypatch):
+    exists = Path.exists
+
+    def refuse(path, *args, **kwargs):
+        if path.parent.name == "Osteopenia":
+            raise PermissionError(13, "Permission denied")
+        return exists(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    rows = "Osteopenia/Osteopenia 0.png,osteopenia\nNormal/Normal 0.png,normal\n"
+    data = scan(manifest(small_data, f"file,class\n{rows}"))
+    assert [i.file for i in data.items] == ["Normal/Normal 0.png"]
+    assert data.passed_over == (
+        ("row 2: Osteopenia/Osteopenia 0.png", "cannot be opened (Permission denied)"),
+    )
 
 
 def test_a_manifest_may_keep_other_classes(small_data):
