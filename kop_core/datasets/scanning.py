@@ -487,11 +487,10 @@ class _Rows:
             return "the path leads out of the table's folder"
         true = classes.match(row[self._class])
         if true is None and not self._any_class:
-            return (
-                f"the class {_shown(row[self._class])!r} is none of {', '.join(classes.CLASS_NAMES)}"
-                if row[self._class]
-                else "no class is named"
-            )
+            if not row[self._class]:
+                return "no class is named"
+            known = ", ".join(classes.CLASS_NAMES)
+            return f"the class {_shown(row[self._class])!r} is none of {known}"
         true = true or row[self._class]
         if file in self.disputed:
             return "listed again; the file is left out"
