@@ -16,6 +16,7 @@ from streamlit.testing.v1 import AppTest
 import kop_core.datasets.audit
 from dashboard import training_setup_time
 from kop_core import marks
+from kop_core.reproduction.settings import PAPER_SETTINGS
 from kop_core.training import locks, runs
 from kop_core.training.run_folder import RunFolder, write_json
 from kop_core.training.run_state import write_state
@@ -144,6 +145,18 @@ def test_the_papers_settings_are_one_click_and_come_with_their_warning(folder, s
     button(at, "Start training").click().run()
     assert (started[0].config.split, started[0].config.epochs) == ("random", 2)
     assert started[0].title == "As in the paper"
+
+
+def test_the_recommendation_says_what_it_alters_of_the_papers_settings(folder, started):
+    ours, papers = RECOMMENDED.get_config(), PAPER_SETTINGS.get_config()
+    assert {name for name in ours if ours[name] != papers[name]} == {
+        "batch_size", "validation_share", "keep", "patience", "class_weights", "warmup_epochs",
+        "options", "augmentation",
+    }  # fmt: skip
+    said = button(looked_at(folder), "KOP's recommendation").help
+    assert "validation part that chooses the epoch, and classes that count the same" in said
+    assert "warm-up of one epoch; stronger augmentation and dropout, batches of 16" in said
+    assert "early stopping. Not compared with other settings." in said
 
 
 def test_each_network_comes_with_its_own_options(folder, started):
