@@ -52,11 +52,11 @@ def _report(checksum: str, _path: Path) -> Report:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def operating(checksum: str, wished: float, _path: Path) -> tuple[OperatingPoint, ...]:
-    """Return the operating points of a wished sensitivity."""
+    """Return the operating points of a target sensitivity."""
     return operating_points(Predictions.read(_path), (wished,))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def conformal(checksum: str, coverage: float, _path: Path) -> PredictionSets:
-    """Return the conformal sets of a wished coverage."""
+    """Return the conformal sets of a target coverage."""
     return prediction_sets(Predictions.read(_path), coverage)

@@ -127,7 +127,7 @@ def _whether_to_trust_it(model: Model, report: Report, published: list[Model]) -
         for caution in model.cautions:
             st.warning(parts.escape(caution), icon=":material/warning:")
     with right:
-        st.markdown("**Whether its scores can be read as chances**")
+        st.markdown("**Whether its scores can be read as probabilities**")
         say(*words.calibration(report.calibration, report.evaluation)[:1])
         series = [("As it is", report.calibration.bins)]
         chart(

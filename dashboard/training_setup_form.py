@@ -338,7 +338,7 @@ def network() -> None:
             "Is shown", "view", _VIEWS,
             help="The joints: KOP finds the knee joints in a front view and shows the network "
             "both, side by side. They are seen larger so, and nothing else is seen: no second "
-            "leg to count, no letters.",
+            "knee, no side markers.",
         )  # fmt: skip
     with side:
         _number(

@@ -94,7 +94,7 @@ def accuracy(evaluation: dict[str, Any]) -> str:
 
 
 def calibration(card: dict[str, Any]) -> list[str]:
-    """Return, in sentences, whether a model's outputs can be read as chances.
+    """Return, in sentences, whether a model's outputs can be read as probabilities.
 
     Args:
         card: ``calibration``, ``calibration_tried`` and ``split`` as a card has them.
@@ -110,7 +110,7 @@ def calibration(card: dict[str, Any]) -> list[str]:
         ]
     said = [
         "The outputs were not calibrated. Read them as scores that order the classes, not as "
-        "chances."
+        "probabilities."
     ]
     if not tried:
         return said
@@ -125,10 +125,10 @@ def calibration(card: dict[str, Any]) -> list[str]:
 
 
 def calibrated(card: dict[str, Any]) -> str:
-    """Return what stands beside the outputs of a model: how far they are chances."""
+    """Return what stands beside the outputs of a model: how far they are probabilities."""
     if card.get("calibration"):
         return f"Calibrated on its test part. {_reach(card['split'])}"
-    return "Scores order the classes. They were not calibrated: read none as a chance."
+    return "Scores order the classes. They were not calibrated: read none as a probability."
 
 
 def _halves(found: dict[str, Any]) -> str:
@@ -146,16 +146,16 @@ def _loss(found: dict[str, float]) -> str:
 
 
 def _reach(split: dict[str, Any]) -> str:
-    """Return of which images calibrated outputs are chances."""
+    """Return of which images calibrated outputs are probabilities."""
     copied = split.get("same_radiograph_share") or split.get("identical_share")
     if copied:
         return (
             f"{percent(copied)} of the test images have copies in training: the outputs are "
-            "chances for pictures that the model has seen, and too sure of a new patient."
+            "probabilities for pictures that the model has seen, and too sure of a new patient."
         )
     return (
-        "The outputs are chances for images like those of its test part; whether they are for "
-        "other collections is not known."
+        "The outputs are probabilities for images like those of its test part; whether they are "
+        "for other collections is not known."
     )
 
 

@@ -22,7 +22,7 @@ PICTURE_HEIGHT = 560
 PAIR_HEIGHT = 440
 MOST_LIKELY = "Most likely"
 VIEWS = ("Picture", "Overlay", "Both")
-WINDOWS = {"Full range": (0, 100), "Dense parts": (30, 100), "Soft parts": (5, 60)}
+WINDOWS = {"Full range": (0, 100), "Bone": (30, 100), "Soft tissue": (5, 60)}
 
 
 def main() -> None:
@@ -143,8 +143,8 @@ def _card(model: Model) -> None:
 def _empty() -> None:
     st.info(
         "Drop one radiograph or many above. A front view (AP) of one or both knees is what the "
-        "models were trained on. For each you will see the score of each class and a map of what "
-        "spoke for it.",
+        "models were trained on. For each you will see the score of each class, and a map of "
+        "what influenced the score of a class.",
         icon=":material/upload:",
     )
 
@@ -394,7 +394,8 @@ def _toolbar(predicted: str) -> dict:
             format_func=lambda n: n if n == MOST_LIKELY else by_name(n).label,
             key="class",
             width=140,
-            help="The map shows what speaks for this class.",
+            help="The map is drawn for this class. Saliency marks what raises and what lowers its "
+            "score.",
         )
         strength = st.slider(
             "Overlay strength",

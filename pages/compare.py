@@ -234,7 +234,7 @@ def _curves(found: Compared) -> None:
 def _reliability_and_learning(found: Compared) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
-        st.subheader("Whether scores can be read as chances", anchor=False)
+        st.subheader("Whether scores can be read as probabilities", anchor=False)
         alt = "Reliability of every model: how often the class called was right, by its score"
         chart(figures.reliability(found.entries), "compared_reliability", alt)
         st.caption(words.RELIABILITY_NOTE)

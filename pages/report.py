@@ -118,7 +118,7 @@ def _curves(report: Report) -> None:
 
 def _calibration(model: Model, report: Report) -> None:
     found = report.calibration
-    st.subheader("Whether its scores can be read as chances", anchor=False)
+    st.subheader("Whether its scores can be read as probabilities", anchor=False)
     say(*words.calibration(found, report.evaluation), *words.served(model.card))
     left, right = st.columns(2, gap="medium")
     with left:
@@ -140,18 +140,18 @@ def _calibration(model: Model, report: Report) -> None:
 
 
 def _operating(model: Model, checksum: str) -> None:
-    st.subheader("What a wished sensitivity costs", anchor=False)
-    wished = st.segmented_control(
-        "Wished sensitivity",
+    st.subheader("What a target sensitivity costs", anchor=False)
+    target = st.segmented_control(
+        "Target sensitivity",
         SENSITIVITIES,
         default=0.90,
         format_func=wording.percent,
         key="sensitivity",
         required=True,
-        help="The share of those labelled as ill that should be found. The threshold is chosen on "
-        "one half of the radiographs and measured on the other.",
+        help="The share of those labelled as having the condition that should be found. The "
+        "threshold is chosen on one half of the radiographs and measured on the other.",
     )
-    points = kept.operating(checksum, wished, model.folder / model_store.PREDICTIONS)
+    points = kept.operating(checksum, target, model.folder / model_store.PREDICTIONS)
     for sentence in (*words.operating(points), *words.before_temperature(model.card)):
         say(sentence)
     table(words.operating_table(points), "Thresholds, and what they do on other radiographs")
@@ -160,7 +160,7 @@ def _operating(model: Model, checksum: str) -> None:
 def _conformal(model: Model, checksum: str) -> None:
     st.subheader("Sets of classes that hold the label as often as asked", anchor=False)
     coverage = st.segmented_control(
-        "Wished coverage",
+        "Target coverage",
         COVERAGES,
         default=0.90,
         format_func=wording.percent,

@@ -168,19 +168,21 @@ def test_nor_one_that_was_only_tried(models, shipped, tried):
 # What is said.
 
 
-def test_calibrated_on_copies_is_no_chance_of_a_new_patient():
+def test_calibrated_on_copies_is_no_probability_of_a_new_patient():
     by_radiograph = {"protocol": "radiograph", "same_radiograph_share": 0.0}
     clean = " ".join(wording.calibration({"calibration": kept(), "split": by_radiograph}))
     assert "temperature of 2.00" in clean and "141 images of 69 radiographs" in clean
     assert "0.875 (95 % CI 0.750–1.000) before" in clean
-    assert "chances for images like those of its test part" in clean
+    assert "probabilities for images like those of its test part" in clean
     copied = {"protocol": "random", "same_radiograph_share": 0.9}
     leaky = " ".join(wording.calibration({"calibration": kept(), "split": copied}))
     assert "90 % of the test images have copies in training" in leaky
     assert "too sure of a new patient" in leaky
     beside = wording.calibrated({"calibration": kept(), "split": copied})
     assert beside.startswith("Calibrated on its test part.") and "too sure" in beside
-    assert "read none as a chance" in wording.calibrated({"calibration": None, "split": copied})
+    assert "read none as a probability" in wording.calibrated(
+        {"calibration": None, "split": copied}
+    )
 
 
 def test_what_was_tried_is_said():

@@ -1,4 +1,4 @@
-"""Whether a score can be read as a chance, and one number that may mend it.
+"""Whether a score can be read as a probability, and one number that may mend it.
 
 A model is calibrated when, of the images that it calls something with 80 %, 80 % are
 that. Temperature scaling (Guo, Pleiss, Sun & Weinberger 2017) divides the logits by one

@@ -54,7 +54,7 @@ def _sections(compared: Compared) -> Iterable[tuple[str, list[str]]]:
     yield "How well each tells a class from the rest", [_curves(compared)]
     reliability = ("Reliability", figures.reliability(entries))
     yield (
-        "Whether scores can be read as chances",
+        "Whether scores can be read as probabilities",
         [_figures(reliability), _text(words.RELIABILITY_NOTE)],
     )
     if any(entry.history for entry in entries):

@@ -124,9 +124,9 @@ def _sections(
             )
         ],
     )
-    yield "Whether its scores are chances", _calibration(report, served)
+    yield "Whether its scores can be read as probabilities", _calibration(report, served)
     yield (
-        "What a wished sensitivity costs",
+        "What a target sensitivity costs",
         [
             *(_text(s) for s in (*words.operating(report.operating_points), *before)),
             _table(words.operating_table(report.operating_points)),

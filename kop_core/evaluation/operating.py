@@ -53,7 +53,7 @@ CONDITIONS = (OSTEOPOROSIS, LOW_BONE_MASS)
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold chosen for a wished sensitivity, and what it does on other radiographs.
+    """A threshold chosen for a target sensitivity, and what it does on other radiographs.
 
     Attributes:
         condition: what is looked for.
@@ -101,7 +101,7 @@ def operating_points(
     seed: int = 0,
     cut: Halves | None = None,
 ) -> tuple[OperatingPoint, ...]:
-    """Choose a threshold for each condition and wished sensitivity, and measure it.
+    """Choose a threshold for each condition and target sensitivity, and measure it.
 
     Args:
         predictions: the test part.
@@ -111,7 +111,7 @@ def operating_points(
         cut: the test part cut in two, if that is done already.
 
     Raises:
-        ValueError: if a wished sensitivity is no share.
+        ValueError: if a target sensitivity is no share.
     """
     for wished in sensitivities:
         if not 0 < wished <= 1:

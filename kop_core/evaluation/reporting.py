@@ -25,8 +25,8 @@ class Report:
         roc: ROC curves by class.
         precision_recall: precision-recall curves by class.
         calibration: reliability, and what temperature scaling does.
-        operating_points: thresholds for wished sensitivities.
-        conformal: sets of classes at a wished coverage.
+        operating_points: thresholds for target sensitivities.
+        conformal: sets of classes at a target coverage.
     """
 
     evaluation: Evaluation
@@ -66,13 +66,13 @@ def report(
 
     Args:
         predictions: the test part.
-        sensitivities: wished of the operating points.
-        coverage: wished of the conformal sets.
+        sensitivities: targets of the operating points.
+        coverage: target of the conformal sets.
         draws: how often the bootstrap draws.
         seed: of the bootstrap and of the cut in two halves.
 
     Raises:
-        ValueError: if a wished sensitivity or coverage is no share.
+        ValueError: if a target sensitivity or coverage is no share.
     """
     cut = halves(predictions, seed)
     return Report(

@@ -222,7 +222,7 @@ _CALIBRATION = (
 
 
 def calibration(found: Calibration, evaluation: Evaluation) -> list[str]:
-    """Return whether scores can be read as chances, and what a temperature does."""
+    """Return whether scores can be read as probabilities, and what a temperature does."""
     error = share(evaluation.metrics["expected_calibration_error"])
     said = [
         "On average the score of the class called differs by "
@@ -316,7 +316,7 @@ def reliability_table(found: Calibration) -> list[dict[str, str]]:
 
 
 def operating_point(point: OperatingPoint) -> str:
-    """Return what a wished sensitivity costs, in two sentences."""
+    """Return what a target sensitivity costs, in two sentences."""
     label = point.condition.label
     if point.threshold is None:
         return point.reason or ""
@@ -351,7 +351,7 @@ def operating_table(points: Sequence[OperatingPoint]) -> list[dict[str, str]]:
             "To find": f"{_first_upper(p.condition.label)} ({_labelled(p)})"
             if len(p.condition.classes) > 1
             else _first_upper(p.condition.label),
-            "Wished sensitivity": wording.percent(p.wished),
+            "Target sensitivity": wording.percent(p.wished),
             "Threshold": NOT_DEFINED if p.threshold is None else wording.level(p.threshold),
             "Sensitivity measured (95 % CI)": share(p.sensitivity),
             "Specificity measured (95 % CI)": share(p.specificity),

@@ -189,7 +189,7 @@ def test_html_holds_everything_and_escapes_what_it_is_given(found):
     assert len(without) < 500_000
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", without)
     assert "default-src 'none'" in page and "prefers-color-scheme: dark" in page
-    for heading in ("How good", "Where it fails", "What a wished sensitivity costs"):
+    for heading in ("How good", "Where it fails", "What a target sensitivity costs"):
         assert f"<h2>{heading}</h2>" in page
     assert "not a medical device" in page
 

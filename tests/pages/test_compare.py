@@ -67,7 +67,7 @@ def test_models_side_by_side(app):
         "How good each is",
         "Which differ",
         "How well each tells a class from the rest",
-        "Whether scores can be read as chances",
+        "Whether scores can be read as probabilities",
         "How each learned",
         "Speed and size",
         "Where they disagree",

@@ -39,6 +39,8 @@ def test_home_says_what_kop_is_and_what_it_is_not(app, shipped):
     assert "not a medical device" in said and "not a diagnosis" in said
     assert shipped.title in said and shipped.version in said
     assert "95 % CI" in said and "copies in training" in said
+    assert "a map of what influenced the score of a class" in said
+    assert "1,415 of its 1,947 files are at hand" in said and "Most published" not in said
 
 
 def test_every_accuracy_has_its_badge(app):
@@ -102,7 +104,7 @@ def test_a_calibrated_model_says_so_and_of_which_images(app, models, shipped, fu
     upload(at, [full_size[0]])
     said = words(at)
     assert "Calibrated on its test part. 100 % of the test images have copies" in said
-    assert "read none as a chance" not in said
+    assert "read none as a probability" not in said
     verdict = next(m.value for m in at.get("html") if "kop-verdict" in m.value)
     assert "score" not in verdict
 
@@ -150,6 +152,7 @@ def test_classify_begins_with_what_to_do(app, shipped):
     assert "Drop one radiograph or many" in words(at)
     assert "not a medical device" in words(at)
     assert at.selectbox(key="model").value == shipped.id
+    assert "a map of what influenced the score of a class" in words(at)
 
 
 @pytest.mark.parametrize("name", ["model.keras", "card.json"])
@@ -176,6 +179,8 @@ def test_classifying_one_and_a_batch_with_broken_files(app, full_size, shared):
     verdict = next(m.value for m in at.get("html") if "kop-verdict" in m.value)
     assert any(w in verdict for w in ("most likely", "undecided"))
     assert "Accuracy" in words(at)
+    assert "Saliency marks what raises and what lowers its score" in at.selectbox(key="class").help
+    assert at.radio(key="window").options == ["Full range", "Bone", "Soft tissue", "Own"]
 
     upload(at, [*full_size[:2], ROOT / "Makefile"])
     assert not at.exception

@@ -19,8 +19,8 @@ HEADINGS = [
     "How good",
     "Where it fails",
     "How well it tells each class from the rest",
-    "Whether its scores can be read as chances",
-    "What a wished sensitivity costs",
+    "Whether its scores can be read as probabilities",
+    "What a target sensitivity costs",
     "Sets of classes that hold the label as often as asked",
     "Its card",
 ]
@@ -103,7 +103,7 @@ def test_tables_hold_intervals(app):
     assert by_class["F1"].str.contains(r"\d\s%\s\(\d").all()
 
 
-def test_wished_sensitivity_and_coverage_can_be_chosen(app):
+def test_target_sensitivity_and_coverage_can_be_chosen(app):
     at = open_page(app)
     before = words(at)
     at.session_state["sensitivity"] = 0.95
