@@ -270,9 +270,9 @@ def start(
             :func:`kop_core.training.kept_data.keep`; else it goes with the session.
 
     Raises:
-        DataSetError: if there is no such folder or table.
+        DataSetError: if there is no such folder or table, or it cannot be opened.
     """
-    if isinstance(source, Path) and not source.exists():
+    if isinstance(source, Path) and not _is_there(source):
         raise DataSetError(
             f"There is no folder or table {source} on the machine that runs KOP. Check the path."
         )
@@ -295,9 +295,26 @@ def cancel(key: str) -> None:
 
 
 def folder_from(text: str) -> Path:
-    """Return the path that a person typed or pasted, perhaps in quotation marks."""
+    """Return the path that a person typed or pasted, perhaps in quotation marks.
+
+    Raises:
+        DataSetError: if it begins with the home of a user whom the machine does not know.
+    """
     plain = re.sub(r"^file://", "", text.strip().strip("'\""))
-    return Path(plain).expanduser()
+    try:
+        return Path(plain).expanduser()
+    except RuntimeError as error:
+        raise DataSetError(
+            f"The machine that runs KOP knows no home folder of {Path(plain).parts[0]}. Write the "
+            "path in full."
+        ) from error
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise DataSetError(f"{path} cannot be opened ({error.strerror}).") from error
 
 
 def _only_manifest(folder: Path) -> Path | None:

@@ -398,6 +398,18 @@ def test_a_path_may_be_pasted_as_it_is():
     assert audits.folder_from("~") == Path.home()
 
 
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("~nobody-of-this-name/knees", "knows no home folder of ~nobody-of-this-name."),
+        ("/" + 300 * "a", "cannot be opened (File name too long)."),
+    ],
+)
+def test_a_path_that_no_machine_opens_is_said(page, path, says):
+    at = audited(page, path)
+    assert not at.exception and says in words(at)
+
+
 def test_an_audit_of_nothing_readable(page, folder, monkeypatch):
     def audit(data, progress=None, **_):
         return replace(report_of(data)[0], files=(), links=(), shortcuts=(), leakage=())
