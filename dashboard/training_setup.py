@@ -296,6 +296,7 @@ def _unread(job: Job) -> None:
                     [{"File": f, "Why": r[:1].upper() + r[1:]} for f, r in pairs],
                     hide_index=True,
                     height=min(36 * len(pairs) + 38, 240),
+                    alt="Files and the reason for each",
                 )
 
 

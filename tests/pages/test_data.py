@@ -410,6 +410,14 @@ def test_a_path_that_no_machine_opens_is_said(page, path, says):
     assert not at.exception and says in words(at)
 
 
+def test_tables_are_told_to_who_does_not_see_them(page, folder):
+    at = audited(page, folder)
+    told = [d.proto.alt for d in at.dataframe]
+    at.segmented_control(key="data_view").set_value("shortcuts").run()
+    told += [d.proto.alt for d in at.dataframe]
+    assert len(told) == 4 and all(told)
+
+
 def test_an_audit_of_nothing_readable(page, folder, monkeypatch):
     def audit(data, progress=None, **_):
         return replace(report_of(data)[0], files=(), links=(), shortcuts=(), leakage=())
