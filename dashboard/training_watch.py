@@ -146,7 +146,7 @@ def draw_at_once() -> None:
     """Draw how many runs train at once: a setting of the machine, for everybody."""
     now = runs.at_once()
     with st.popover(f"{now} at once" if now > 1 else "One at a time", icon=":material/tune:"):
-        st.session_state.setdefault("runs_at_once", now)
+        st.session_state["runs_at_once"] = now  # another session may have changed it
         st.number_input(
             "Runs that train at the same time",
             1,

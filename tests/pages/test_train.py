@@ -309,7 +309,10 @@ def test_how_many_train_at_once_is_a_setting_of_the_machine(run):
     at = page()
     at.number_input(key="runs_at_once").set_value(2).run()
     assert runs.at_once() == 2
-    assert page().number_input(key="runs_at_once").value == 2
+    other = page()
+    assert other.number_input(key="runs_at_once").value == 2
+    runs.set_at_once(3)
+    assert other.run().number_input(key="runs_at_once").value == 3
 
 
 def test_a_run_killed_from_outside_can_go_on(run, started):
