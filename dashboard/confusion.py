@@ -7,8 +7,6 @@ of the figure), so a click is taken over into the session before anything is dra
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import streamlit as st
 
 from dashboard import parts
@@ -396,10 +394,3 @@ def draw_published() -> None:
                 matrix_words.ranges_table(found.low, found.high),
                 "The paper's confusion matrix, with ranges",
             )
-
-
-def folder_of(text: str) -> Path:
-    """Return the path that a person typed."""
-    from dashboard.data import folder_from
-
-    return folder_from(text).absolute()

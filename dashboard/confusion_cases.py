@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import html
 from collections.abc import Sequence
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from dashboard import confusion, loading, parts
+from dashboard import confusion, loading, parts, pictures
 from kop_core import marks, overlay, radiographs, source_images, wording
 from kop_core.classes import CLASSES, by_name
-from kop_core.errors import DataSetError, KopError, MarkError, RadiographError
+from kop_core.errors import KopError, MarkError
 from kop_core.evaluation import Predictions, cells, matrix_words
 from kop_core.evaluation.cells import BY_CONFIDENCE, SORTS, CellCase, Facts, Filter, Kin
 from kop_core.evaluation.matrix import NOT_CALLED, Rule
@@ -26,13 +25,11 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from kop_core.classifier import Classifier
-    from kop_core.explanation import Influence
 
 PER_PAGE = 6
-_SIDE = 320
 _SORT, _MAPS = "confusion_sort", "confusion_maps"
 _SORT_NAMES = {BY_CONFIDENCE: "Most confident first", "loss": "Largest loss first"}
-_FOLDERS, _FOUND, _MARK_ERROR = "case_folders", "case_images", "confusion_mark_error"
+_MARK_ERROR = "confusion_mark_error"
 _KEPT_MAPS = 400
 STYLE = """
 <style>
@@ -71,7 +68,7 @@ def draw(
         columns: how many stand beside each other.
     """
     st.html(STYLE)
-    images, why = _images(model)
+    images, why = pictures.find(model)
     with st.container(horizontal=True, vertical_alignment="center"):
         by = _sort()
         found = cells.cases(predictions, cell, rule, by)
@@ -82,7 +79,7 @@ def draw(
     shown = cells.chosen(found, wanted, name, _facts(images, found) if wanted.needs_facts else {})
     _heading(cell, found, shown)
     if images is None:
-        _name_folder(model, why or "")
+        pictures.ask(model, why, "Everything but the pictures is here without them.")
     if wrong:
         st.warning(parts.escape(wrong), icon=":material/warning:")
     if not shown:
@@ -91,7 +88,7 @@ def draw(
         _page(model, rule, shown, images, related, kept, by, columns)
         _download(model, cell, shown, related)
     if images is not None:
-        _where(model, images)
+        pictures.say_where(model, images)
 
 
 def _sort() -> str:
@@ -131,81 +128,6 @@ def _none(found: Sequence[CellCase]) -> None:
         else "There is no image in this cell.",
         icon=":material/info:",
     )
-
-
-# Where the pictures are.
-
-
-def _images(model: Model) -> tuple[SourceImages | None, str | None]:
-    """Return the pictures of a model's data, or why they are not there; kept by session."""
-    named = st.session_state.setdefault(_FOLDERS, {}).get(_data_key(model))
-    key = (model.id, model.version, named)
-    kept: dict = st.session_state.setdefault(_FOUND, {})
-    if key not in kept:
-        try:
-            with st.spinner("Looking for the pictures of its data on this machine."):
-                kept[key] = source_images.find(model, named), None
-        except KopError as error:
-            kept[key] = None, str(error)
-    return kept[key]
-
-
-def images_of(model: Model) -> SourceImages:
-    """Return the pictures of a model's data, for the classify page.
-
-    Raises:
-        DataSetError: if they are not on this machine.
-    """
-    images, why = _images(model)
-    if images is None:
-        raise DataSetError(why)
-    return images
-
-
-def _data_key(model: Model) -> str:
-    return str(model.card["data"].get("fingerprint"))
-
-
-def _name_folder(model: Model, why: str) -> None:
-    with st.container(border=True):
-        st.markdown(
-            f":material/image_not_supported: {parts.escape(why)} Everything but the pictures is "
-            "here without them."
-        )
-        _folder_form(model)
-
-
-def _folder_form(model: Model) -> None:
-    name = source_images.data_name(model)
-    with st.form("confusion_folder", border=False):
-        field, button = st.columns([2.2, 1], vertical_alignment="bottom")
-        with field:
-            typed = st.text_input(
-                f"Folder of {parts.escape(name)} on the machine that runs KOP",
-                placeholder="/home/me/knees",
-                key="confusion_path",
-                help="Its files are compared with the fingerprint on the model's card. The path "
-                "is kept as long as this page is open, and is not in its address.",
-            )
-        with button:
-            asked = st.form_submit_button("Look there", icon=":material/search:")
-    if not asked:
-        return
-    if typed.strip():
-        st.session_state[_FOLDERS][_data_key(model)] = confusion.folder_of(typed)
-    else:
-        st.session_state[_FOLDERS].pop(_data_key(model), None)
-    st.session_state[_FOUND] = {}
-    st.rerun()
-
-
-def _where(model: Model, images: SourceImages) -> None:
-    with st.expander("Where the pictures are", icon=":material/folder:"):
-        st.markdown(
-            f"In {parts.escape(str(images.root))}. Each is compared with the digest of the file "
-            "that was measured whenever it is shown."
-        )
-        _folder_form(model)
 
 
 def _related(predictions: Predictions, images: SourceImages | None) -> dict[str, Kin]:
@@ -288,13 +210,13 @@ def _page(
     pages = -(-len(shown) // PER_PAGE)
     page = _page_number(pages)
     here = shown[(page - 1) * PER_PAGE : page * PER_PAGE]
-    pictures = {c.file: _picture(images, c.file) for c in here} if images else {}
-    at_hand = [c for c in here if isinstance(pictures.get(c.file), str)]
+    drawn = {c.file: pictures.drawn(images, c.file) for c in here} if images else {}
+    at_hand = [c for c in here if isinstance(drawn.get(c.file), str)]
     laid = _maps(model, images, at_hand) if images and at_hand else {}
     for begin in range(0, len(here), columns):
         for place, case in zip(st.columns(columns), here[begin : begin + columns]):
             with place, st.container(border=True):
-                _case(case, pictures.get(case.file), laid, related, by)
+                _case(case, drawn.get(case.file), laid, related, by)
                 _actions(model, case, images, kept.of(case.file))
     if pages > 1:
         _turn(page, pages)
@@ -321,25 +243,6 @@ def _turn(page: int, pages: int) -> None:
 
 def _go_to(page: int) -> None:
     confusion.note("page", "" if page == 1 else str(page))
-
-
-def _picture(images: SourceImages, file: str) -> str | Exception:
-    """Return a picture as an address that holds it, or why it cannot be shown."""
-    try:
-        data = images.read(file)
-        return _drawn(images.digest(file) or "", file, data)
-    except (DataSetError, RadiographError) as error:
-        return error
-
-
-@st.cache_data(max_entries=96, show_spinner=False)
-def _drawn(digest: str, _file: str, _data: bytes) -> str:
-    radiograph = radiographs.read(_data, Path(_file).name)
-    return _data_uri(overlay.to_png(overlay.render(radiograph, _SIDE)))
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _case(
@@ -408,7 +311,7 @@ def _marks(model: Model) -> tuple[Marks, str]:
     """Return the marks on a model's data, and what went wrong with them."""
     wrong = [st.session_state.pop(_MARK_ERROR, "")]
     try:
-        kept = marks.read(_data_key(model))
+        kept = marks.read(pictures.data_key(model))
     except MarkError as error:
         return Marks(), " ".join(filter(None, [*wrong, str(error)]))
     return kept, " ".join(filter(None, [*wrong, *kept.remarks]))
@@ -438,7 +341,7 @@ def _actions(model: Model, case: CellCase, images: SourceImages | None, mark: Ma
                     )  # fmt: skip
             if mark is not None:
                 st.button("Remove the mark", key=f"unmark_{key}", type="tertiary",
-                          on_click=_unmark, args=(_data_key(model), case.file))  # fmt: skip
+                          on_click=_unmark, args=(pictures.data_key(model), case.file))  # fmt: skip
             st.caption("Kept for this data, whichever model is looked at.")
         st.page_link(
             "pages/classify.py",
@@ -455,7 +358,7 @@ def _mark(
     note = str(st.session_state.get(note_key) or "")
     try:
         mark = Mark(case.file, case.true, kind, note, digest or "", model.id)
-        marks.put(_data_key(model), mark)
+        marks.put(pictures.data_key(model), mark)
     except MarkError as error:
         st.session_state[_MARK_ERROR] = str(error)
 
@@ -470,7 +373,7 @@ def _unmark(fingerprint: str, file: str) -> None:
 def draw_marks(model: Model) -> None:
     """Draw the list of all marks on a model's data, folded away, with their export."""
     try:
-        kept = marks.read(_data_key(model))
+        kept = marks.read(pictures.data_key(model))
     except MarkError:
         return  # it is said where a case would be marked
     name = source_images.data_name(model)
@@ -495,12 +398,12 @@ def draw_marks(model: Model) -> None:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             st.download_button(
                 "Marks (CSV)", marks.to_csv(kept.all).encode("utf-8-sig"),
-                f"kop_marks_{_data_key(model)[:8]}.csv", "text/csv",
+                f"kop_marks_{pictures.data_key(model)[:8]}.csv", "text/csv",
                 icon=":material/download:", on_click="ignore",
             )  # fmt: skip
             doomed = st.selectbox("Mark to remove", [m.file for m in kept.all], key="mark_doomed")
             st.button("Remove", icon=":material/delete:", on_click=_unmark,
-                      args=(_data_key(model), doomed))  # fmt: skip
+                      args=(pictures.data_key(model), doomed))  # fmt: skip
         st.caption(
             f"Kept in {parts.escape(str(marks.folder()))}. To leave them out of a training, choose "
             "so under Split when it is set up, or give `--leave-out-marked mislabelled` on the "
@@ -585,7 +488,7 @@ def _make_maps(
             bar.progress(done / len(missing), f"Map {done + 1} of {len(missing)}")
             radiograph = radiographs.read(images.read(case.file), Path(case.file).name)
             found = classifier.classify(radiograph, "gradcam", _explained(case))
-            known[keys[case.file]] = _laid_over(radiograph, found.influence)
+            known[keys[case.file]] = pictures.laid_over(radiograph, found.influence)
             while len(known) > _KEPT_MAPS:
                 known.pop(next(iter(known)))
         bar.empty()
@@ -596,9 +499,3 @@ def _make_maps(
 @st.cache_resource(show_spinner=False)
 def _known_maps() -> dict[tuple, str | None]:
     return {}
-
-
-def _laid_over(radiograph: radiographs.Radiograph, influence: Influence) -> str | None:
-    if not influence.evidence:
-        return None
-    return _data_uri(overlay.to_png(overlay.blend(overlay.render(radiograph, _SIDE), influence)))

@@ -6,19 +6,19 @@ import csv
 import html
 import io
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 
 import streamlit as st
 
-from dashboard import loading, parts
+from dashboard import parts, pictures
 from dashboard import training_result as result
 from dashboard.evaluated import say, table
-from kop_core import radiographs, wording
+from kop_core import wording
 from kop_core.classes import by_name
-from kop_core.errors import KopError, RadiographError, RunError
 from kop_core.evaluation import compared_words as words
 from kop_core.evaluation.compared import Compared, Disagreement, Entry, disagreements
-from kop_core.model_store import PREDICTIONS, Model
+from kop_core.model_store import PREDICTIONS
+from kop_core.source_images import SourceImages
 
 AT_ONCE = 6
 STYLE = """
@@ -93,98 +93,22 @@ def _to_csv(rows: Sequence[dict[str, str]]) -> str:
     return stream.getvalue()
 
 
-# Where the pictures are.
-
-
-def _place(model: Model) -> tuple[Path | None, dict[str, str]]:
-    """Return where the test pictures of a model are on this machine, and their digests.
-
-    A model does not say where its data were, but the run that it was published from does, and
-    so does any other run on the same data.
-    """
-    from kop_core.training import runs
-
-    wanted = model.card["data"].get("fingerprint")
-    known: dict[str, str] = {}
-    for run in runs.list_runs():
-        data = (run.record or {}).get("data")
-        if not isinstance(data, dict) or not wanted or data.get("fingerprint") != wanted:
-            continue
-        known = known or result._digests(run.folder)
-        if known and run.data_folder is not None and run.data_folder.exists():
-            return run.data_folder, known
-    return None, known
-
-
-def _asked_for(model: Model) -> tuple[Path | None, dict[str, str]]:
-    """Draw the field that asks where the pictures are; return them if they are the same."""
-    said = st.text_input(
-        "Folder of the pictures on this machine",
-        key="pictures_folder",
-        placeholder="/data/knees",
-        help="The data set that the models were trained and tested on. Every file is checked "
-        "against what the card says of the data.",
-    ).strip()
-    if not said:
-        return None, {}
-    folder = Path(said).expanduser()
-    try:
-        with st.spinner("Seeing whether these are the pictures that the models were tested on."):
-            fingerprint, digests = _scanned(str(folder), _changed(folder))
-    except (KopError, OSError) as error:
-        st.error(parts.escape(str(error)), icon=":material/error:")
-        return None, {}
-    if fingerprint != model.card["data"].get("fingerprint"):
-        st.warning(
-            parts.escape(
-                f"The pictures in {folder} are not those that these models were tested on: files, "
-                "classes or bytes differ. Those that are byte by byte the same cannot be told "
-                "from the others, so none is shown."
-            ),
-            icon=":material/warning:",
-        )
-        return None, {}
-    return folder, digests
-
-
-def _changed(folder: Path) -> int:
-    return folder.stat().st_mtime_ns if folder.exists() else 0
-
-
-@st.cache_data(max_entries=8, show_spinner=False)
-def _scanned(folder: str, changed: int) -> tuple[str, dict[str, str]]:
-    from kop_core.datasets import scan
-
-    data = scan(folder)
-    return data.fingerprint, {item.file: item.sha256 for item in data.items}
-
-
 # The pictures.
 
 
 def _pictures(shown: Sequence[Disagreement], first: Entry, second: Entry) -> None:
-    folder, digests = _place(first.model)
-    if folder is None:
-        folder, digests = _asked_for(first.model)
-        if folder is None:
-            st.info(
-                "No run on this machine says where the pictures are, so the cases are listed "
-                "without them, in the table below. Name their folder to see them.",
-                icon=":material/info:",
-            )
-            return
-    many = st.session_state.setdefault("apart_shown", AT_ONCE)
-    found, gone = [], []
-    for one in shown[:many]:
-        try:
-            path = result.find_picture(folder, one.file, digests.get(one.file))
-            found.append((one, path, result._picture(str(path), path.stat().st_mtime_ns)))
-        except (RunError, RadiographError, OSError) as error:
-            gone.append(error)
-    maps = _maps(first, second, found) if found else {}
+    images, why = pictures.find(first.model)
+    if images is None:
+        pictures.ask(first.model, why, "The cases are listed without them, in the table below.")
+        return
+    many = st.session_state.setdefault(_shown_of(first, second), AT_ONCE)
+    drawn = [(one, pictures.drawn(images, one.file)) for one in shown[:many]]
+    found = [(one, picture) for one, picture in drawn if isinstance(picture, str)]
+    gone = [error for _, error in drawn if not isinstance(error, str)]
+    maps = _maps(first, second, [one for one, _ in found], images) if found else {}
     st.html(STYLE)
-    drawn = "".join(_figure(one, picture, first, second, maps) for one, _, picture in found)
-    st.html(f'<div class="kop-apart">{drawn}</div>')
+    figures = "".join(_figure(one, picture, first, second, maps) for one, picture in found)
+    st.html(f'<div class="kop-apart">{figures}</div>')
     if gone:
         count = "1 picture" if len(gone) == 1 else f"{len(gone)} pictures"
         st.info(
@@ -194,69 +118,52 @@ def _pictures(shown: Sequence[Disagreement], first: Entry, second: Entry) -> Non
     if len(shown) > many and st.button(
         f"Show more of {len(shown):,}", icon=":material/expand_more:", key="more_apart"
     ):
-        st.session_state["apart_shown"] = many + 2 * AT_ONCE
+        st.session_state[_shown_of(first, second)] = many + 2 * AT_ONCE
         st.rerun()
+    pictures.say_where(first.model, images)
+
+
+def _shown_of(first: Entry, second: Entry) -> str:
+    """Return where the session keeps how many cases of a pair are shown."""
+    return f"apart_shown_{first.key}_{second.key}"
 
 
 Maps = dict[tuple[str, str], str | None]
 
 
-def _maps(first: Entry, second: Entry, found: Sequence[tuple[Disagreement, Path, str]]) -> Maps:
+def _maps(first: Entry, second: Entry, found: Sequence[Disagreement], images: SourceImages) -> Maps:
     """Draw the button that asks for maps of influence; return those that there are.
 
     They are kept by model and picture with those of the Train page: none is made twice.
     """
-    known = result._known_maps()
+    known = result.known_maps()
     wanted = {}
     for entry, side in ((first, "first"), (second, "second")):
         if entry.members:
             continue
         checksum = entry.model.card["checksums"][PREDICTIONS]
-        for one, path, _ in found:
+        for one in found:
             key = (entry.model.version, checksum, one.file, getattr(one, side))
-            wanted[side, one.file] = (key, entry.model, path)
+            wanted[side, one.file] = (key, entry.model, partial(images.read, one.file))
     missing = [value for value in wanted.values() if value[0] not in known]
-    place = st.empty()
-    if missing and place.button(
+    result.ask_for_maps(
+        missing,
         "Show what both looked at",
-        icon=":material/visibility:",
-        help="Grad-CAM of each model for the class that it called. TensorFlow is started for it.",
-        key="show_both_maps",
-    ):
-        with place.container():
-            _make(missing, known)
-        place.empty()
-        missing = [value for value in missing if value[0] not in known]
-    if wanted and not missing:
+        "Grad-CAM of each model for the class that it called. TensorFlow is started for it.",
+        "show_both_maps",
+    )
+    if wanted and all(key in known for key, *_ in wanted.values()):
         st.caption(
             "Grad-CAM: what each network looked at for the class that it called, not the outline "
             "of a lesion. Bright is much influence. No map: nothing in the picture speaks for the "
             "class."
         )
-    return {name: known[value[0]] for name, value in wanted.items() if value[0] in known}
-
-
-def _make(missing: Sequence[tuple[tuple, Model, Path]], known: dict) -> None:
-    try:
-        with st.spinner("Starting TensorFlow and loading the models. Some seconds, once."):
-            loaded = {
-                str(model.folder): loading.start_loading(model).result() for _, model, _ in missing
-            }
-        bar = st.progress(0.0)
-        for done, (key, model, path) in enumerate(missing):
-            bar.progress(done / len(missing), f"Map {done + 1} of {len(missing)}")
-            radiograph = radiographs.read(path.read_bytes(), path.name)
-            found = loaded[str(model.folder)].classify(radiograph, "gradcam", key[-1])
-            known[key] = result._laid_over(radiograph, found.influence)
-            while len(known) > 50 * result.WORST:
-                known.pop(next(iter(known)))
-    except (KopError, OSError) as error:
-        st.error(parts.escape(f"Not every map was made. {error}"), icon=":material/error:")
+    return {name: known[key] for name, (key, *_) in wanted.items() if key in known}
 
 
 def _figure(one: Disagreement, picture: str, first: Entry, second: Entry, maps: Maps) -> str:
     name = html.escape(one.file)
-    pictures = [f'<div><img src="{picture}" alt="Radiograph {name}"><span>X-ray</span></div>']
+    drawn = [f'<div><img src="{picture}" alt="Radiograph {name}"><span>X-ray</span></div>']
     said = [f"Labelled <b>{one.true}</b>."]
     for entry, side in ((first, "first"), (second, "second")):
         called, score = getattr(one, side), getattr(one, f"{side}_score")
@@ -274,10 +181,10 @@ def _figure(one: Disagreement, picture: str, first: Entry, second: Entry, maps: 
                 else f'<img src="{picture}" alt="Radiograph {name}">'
             )
             note = key if laid else f"{key}: no map"
-            pictures.append(f"<div>{seen}<span>{note}</span></div>")
+            drawn.append(f"<div>{seen}<span>{note}</span></div>")
     if one.copies:
         said.append(f"{one.copies} more of this radiograph alike.")
     return (
-        f'<figure><div class="kop-pictures">{"".join(pictures)}</div>'
+        f'<figure><div class="kop-pictures">{"".join(drawn)}</div>'
         f"<figcaption>{'<br>'.join(said)}<br>{name}</figcaption></figure>"
     )

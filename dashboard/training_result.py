@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from dashboard import loading, parts, training_words
+from dashboard import loading, parts, pictures, training_words
 from dashboard import report as kept
 from dashboard.evaluated import chart, say, table, where_it_fails
-from kop_core import model_store, overlay, radiographs, wording
+from kop_core import model_store, radiographs, wording
 from kop_core.classes import CLASS_NAMES, by_name
 from kop_core.errors import KopError, RadiographError, RunError
 from kop_core.evaluation import Predictions, Report, comparison, words
@@ -25,11 +24,9 @@ from kop_core.figures import evaluation as figures
 from kop_core.model_store import Model
 
 if TYPE_CHECKING:
-    from kop_core.explanation import Influence
     from kop_core.training.runs import Run
 
 WORST = 8
-_SIDE = 320
 _ID = re.compile(r"[^a-z0-9]+")
 STYLE = """
 <style>
@@ -251,20 +248,18 @@ def _maps(
 
     They are kept by model and picture, for every session: a reload makes none twice.
     """
-    known = _known_maps()
+    known = known_maps()
     keys = {m.file: (model.version, checksum, m.file, m.called) for m, _, _ in shown}
-    missing = [(m, path) for m, path, _ in shown if keys[m.file] not in known]
-    place = st.empty()
-    if missing and place.button(
+    missing = [
+        (keys[m.file], model, path.read_bytes) for m, path, _ in shown if keys[m.file] not in known
+    ]
+    ask_for_maps(
+        missing,
         "Show what the network looked at",
-        icon=":material/visibility:",
-        help="Grad-CAM for the class that was called. TensorFlow is started for it.",
-        key="show_maps",
-    ):
-        with place.container():
-            _make_maps(model, missing, keys, known)
-        place.empty()
-    if not missing or all(key in known for key in keys.values()):
+        "Grad-CAM for the class that was called. TensorFlow is started for it.",
+        "show_maps",
+    )
+    if all(key in known for key in keys.values()):
         st.caption(
             "Right: Grad-CAM, what the network looked at for the class that it called, not the "
             "outline of a lesion. Bright is much influence."
@@ -272,43 +267,69 @@ def _maps(
     return {file: known[key] for file, key in keys.items() if key in known}
 
 
-def _make_maps(model: Model, missing: Sequence[tuple[Mistake, Path]], keys: dict, known: dict):
+MapKey = tuple[str, str, str, str]
+
+
+def ask_for_maps(
+    missing: Sequence[tuple[MapKey, Model, Callable[[], bytes]]], label: str, what: str, key: str
+) -> None:
+    """Draw the button that asks for maps of influence, and make them when it is pressed.
+
+    Args:
+        missing: the maps that there are not yet: each one's key in :func:`known_maps`, whose it
+            is, and what reads the bytes of its picture.
+        label: of the button.
+        what: is made, for its help.
+        key: of the button.
+    """
+    place, work = st.empty(), st.empty()
+    if not missing or not place.button(label, icon=":material/visibility:", help=what, key=key):
+        return
+    with work.container():
+        wrong = _make_maps(missing)
+    work.empty()
+    if wrong:
+        st.error(parts.escape(wrong), icon=":material/error:")
+    else:
+        place.empty()
+
+
+def _make_maps(missing: Sequence[tuple[MapKey, Model, Callable[[], bytes]]]) -> str:
+    """Make maps, and return why not every one was made, else ``""``."""
+    known = known_maps()
+    models = {str(model.folder): model for _, model, _ in missing}
     try:
-        with st.spinner("Starting TensorFlow and loading the model. Some seconds, once."):
-            classifier = loading.start_loading(model).result()
+        what = "model" if len(models) == 1 else "models"
+        with st.spinner(f"Starting TensorFlow and loading the {what}. Some seconds, once."):
+            loaded = {f: loading.start_loading(model).result() for f, model in models.items()}
         bar = st.progress(0.0)
-        for done, (mistake, path) in enumerate(missing):
+        for done, (key, model, read) in enumerate(missing):
             bar.progress(done / len(missing), f"Map {done + 1} of {len(missing)}")
-            radiograph = radiographs.read(path.read_bytes(), path.name)
-            found = classifier.classify(radiograph, "gradcam", mistake.called)
-            known[keys[mistake.file]] = _laid_over(radiograph, found.influence)
+            _, _, file, called = key
+            radiograph = radiographs.read(read(), Path(file).name)
+            found = loaded[str(model.folder)].classify(radiograph, "gradcam", called)
+            known[key] = pictures.laid_over(radiograph, found.influence)
             while len(known) > 50 * WORST:
                 known.pop(next(iter(known)))
     except (KopError, OSError) as error:
-        st.session_state["maps_said"] = str(error)
-        st.error(parts.escape(f"No map was made. {error}"), icon=":material/error:")
+        return f"Not every map was made. {error}"
+    return ""
 
 
 @st.cache_resource(show_spinner=False)
-def _known_maps() -> dict[tuple[str, str, str, str], str | None]:
+def known_maps() -> dict[MapKey, str | None]:
+    """Return the maps that were made, for every session.
+
+    By version of the model, checksum of its predictions, file and class; ``None`` where nothing
+    speaks for the class.
+    """
     return {}
-
-
-def _laid_over(radiograph: radiographs.Radiograph, influence: Influence) -> str | None:
-    if not influence.evidence:
-        return None
-    return _data_uri(overlay.to_png(overlay.blend(overlay.render(radiograph, _SIDE), influence)))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _picture(path: str, changed: int) -> str:
     """Return a radiograph, at the size that it is shown, as an address that holds it."""
-    radiograph = radiographs.read(Path(path).read_bytes(), Path(path).name)
-    return _data_uri(overlay.to_png(overlay.render(radiograph, _SIDE)))
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+    return pictures.small(radiographs.read(Path(path).read_bytes(), Path(path).name))
 
 
 def _figure(mistake: Mistake, picture: str, laid: str | None) -> str:
@@ -322,12 +343,12 @@ def _figure(mistake: Mistake, picture: str, laid: str | None) -> str:
         said += f" So were {more} of this radiograph." if mistake.copies > 1 else (
             f" So was {more} of this radiograph."
         )  # fmt: skip
-    pictures = f'<img src="{picture}" alt="Radiograph {name}">'
+    drawn = f'<img src="{picture}" alt="Radiograph {name}">'
     if laid:
-        pictures += f'<img src="{laid}" alt="What the network looked at in {name}">'
+        drawn += f'<img src="{laid}" alt="What the network looked at in {name}">'
     colour = by_name(mistake.called).colour
     return (
-        f'<figure><div class="kop-pair" style="border-bottom: 4px solid {colour}">{pictures}</div>'
+        f'<figure><div class="kop-pair" style="border-bottom: 4px solid {colour}">{drawn}</div>'
         f"<figcaption>{said}<br><span>{name}</span></figcaption></figure>"
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import confusion, confusion_cases, loading, parts
+from dashboard import confusion, loading, parts, pictures
 from kop_core import cases, figures, model_store, overlay, radiographs, wording
 from kop_core.cases import Case
 from kop_core.classes import CLASSES, by_name
@@ -94,9 +94,14 @@ def _of_test_part(by_id: dict[str, Model]) -> list[_TestFile]:
         _, predictions = confusion.predictions_of(model)
         if file not in predictions.files:
             raise DataSetError(f"{file[:200]} is no image of the test part of {model.title}.")
-        data = confusion_cases.images_of(model).read(file)
     except KopError as error:
-        st.warning(parts.escape(f"The case cannot be shown. {error}"), icon=":material/warning:")
+        _no_case(error)
+        return []
+    try:
+        data = pictures.images_of(model).read(file)
+    except KopError as error:
+        _no_case(error)
+        pictures.look_again_button()
         return []
     true = CLASSES[predictions.true[predictions.files.index(file)]].name
     st.caption(
@@ -112,6 +117,10 @@ def _of_test_part(by_id: dict[str, Model]) -> list[_TestFile]:
         )  # fmt: skip
         st.button("Close this case", icon=":material/close:", on_click=_close_case, type="tertiary")
     return [_TestFile(f"case:{owner}:{file}", Path(file).name, data)]
+
+
+def _no_case(error: KopError) -> None:
+    st.warning(parts.escape(f"The case cannot be shown. {error}"), icon=":material/warning:")
 
 
 def _close_case() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,10 +15,12 @@ from streamlit.testing.v1 import AppTest
 from dashboard import compared as kept
 from dashboard import loading
 from kop_core import model_store, timing
+from kop_core.errors import ModelError
 from kop_core.evaluation import compared
 from kop_core.timing import Speed
 from tests.altered import another
 from tests.conftest import ROOT
+from tests.pages.test_data import button
 from tests.pages.test_report import words as said_by
 
 FOUR = "paper-random,worse,alike,clinic"
@@ -222,31 +225,57 @@ def test_another_pair_and_a_pair_that_is_no_longer_there(app):
     assert not at.exception
 
 
-def test_a_folder_of_other_pictures_is_refused(app, small_data, tmp_path):
-    at = open_page(app, "worse,alike")
-    at.text_input(key="pictures_folder").set_value(str(small_data)).run()
-    assert not at.exception and "are not those that these models were tested on" in said_by(at)
-    at.text_input(key="pictures_folder").set_value(str(tmp_path / "none")).run()
-    assert not at.exception and at.error and "none" in at.error[0].value
+def look_in(at: AppTest, folder: str) -> AppTest:
+    at.text_input(key="pictures_path").set_value(folder)
+    button(at, "Look there").click().run()
+    assert not at.exception
+    return at
 
 
-def test_pictures_are_found_by_the_run_on_the_same_data(app, shared, shipped, tmp_path):
+def test_a_folder_of_other_pictures_is_refused(app, small_data):
+    at = look_in(open_page(app, "worse,alike"), str(small_data))
+    assert "holds other data than the model was tested on" in said_by(at)
+    assert "/nowhere is not a folder." in said_by(look_in(at, "/nowhere"))
+    at = look_in(at, "~nobody-of-this-name/knees")
+    assert "knows no home folder of ~nobody-of-this-name" in said_by(at)
+
+
+def test_pictures_are_found_by_the_run_on_the_same_data(
+    app, shared, shipped, tmp_path, monkeypatch
+):
     from kop_core.datasets import scan
 
     data = scan(shared / "paper1947")
     run = tmp_path / "runs" / "2026-11-25-01-paper"
     run.mkdir(parents=True)
-    facts = {"name": "paper1947", "folder": str(data.folder), "fingerprint": data.fingerprint}
+    folder = tmp_path / "knees"
+    folder.mkdir()
+    facts = {"name": "paper1947", "folder": str(folder), "fingerprint": data.fingerprint}
     config = shipped.card["training"]["config"]
     record = {"format": 1, "config": config, "data": facts, "split": {}}
     (run / "run.json").write_text(json.dumps(record))
     lines = ["file,part,sha256", *(f"{i.file},test,{i.sha256}" for i in data.items)]
     (run / "split.csv").write_text("\n".join(lines) + "\n")
     at = open_page(app, "worse,alike")
-    assert not at.text_input
+    # Its folder is there, and the pictures were moved out of it: another can be named.
+    assert "are not where KOP looks" in said_by(at) and at.text_input(key="pictures_path")
+    shutil.copytree(data.folder, folder, dirs_exist_ok=True)
+    button(at, "Look again").click().run()
+    assert not at.exception and "Where the pictures are" in [e.label for e in at.expander]
     (drawn,) = [h.value for h in at.get("html") if "<figure>" in h.value]
     assert drawn.count("<figure>") == 6 and drawn.count("data:image/png;base64,") == 6
     assert "Show what both looked at" in [b.label for b in at.button]
     next(b for b in at.button if b.label.startswith("Show more")).click().run()
     (drawn,) = [h.value for h in at.get("html") if "<figure>" in h.value]
     assert drawn.count("<figure>") == 18
+    failed: Future = Future()
+    failed.set_exception(ModelError("Its weights are damaged."))
+    monkeypatch.setattr(loading, "start_loading", lambda model: failed)
+    button(at, "Show what both looked at").click().run()
+    assert "Not every map was made. Its weights are damaged." in said_by(at)
+    assert button(at, "Show what both looked at")  # to try again
+    # Another pair begins with its first cases.
+    at.query_params["models"] = "worse,paper-random"
+    at.run()
+    (drawn,) = [h.value for h in at.get("html") if "<figure>" in h.value]
+    assert drawn.count("<figure>") == 6

@@ -77,7 +77,7 @@ def expected(shipped, cell: Cell = WORST, by: str = "confidence") -> list[str]:
 
 
 def look_in(at: AppTest, folder: Path) -> AppTest:
-    at.text_input(key="confusion_path").set_value(str(folder))
+    at.text_input(key="pictures_path").set_value(str(folder))
     button(at, "Look there").click().run()
     assert not at.exception
     return at
@@ -176,12 +176,14 @@ def test_the_slider_moves_the_matrix(place, shipped):
 def test_the_pictures_of_a_named_folder_and_only_of_its_data(place, shipped, shared):
     at = look_in(opened(cell=WORST.word), shared / "mendeley")
     assert "another fingerprint" in words(at)
+    at = look_in(at, Path("~nobody-of-this-name/knees"))
+    assert "knows no home folder of ~nobody-of-this-name" in words(at)
     at = look_in(at, shared / "paper1947")
     shown = [h.value for h in at.get("html") if '<div class="kop-case">' in h.value]
     assert all(f'alt="Radiograph {f}"' in h for f, h in zip(expected(shipped), shown))
     assert "other files of the data set show this radiograph" in words(at)
     assert "paper1947" not in str(dict(at.query_params))
-    at.session_state["case_images"] = {}  # as after a while: what was found is looked for again
+    del at.session_state["pictures_found"]  # as after a while: what was found is looked for again
     assert "Radiograph" in words(at.run())
     size = next(s for s in at.slider if s.label == "Longer side, in pixels")
     assert (size.min, size.max) == (256, 512)
@@ -397,4 +399,5 @@ def test_a_case_without_its_picture_is_said_in_classify(place, shipped, monkeypa
     at.run()
     assert not at.exception
     assert "The case cannot be shown. The pictures of paper1947 are not where" in words(at)
+    assert "Look again" in [b.label for b in at.button]
     assert "Drop one radiograph or many above" in words(at)
