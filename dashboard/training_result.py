@@ -18,8 +18,9 @@ from dashboard.evaluated import chart, say, table, where_it_fails
 from kop_core import model_store, radiographs, wording
 from kop_core.classes import CLASS_NAMES, by_name
 from kop_core.errors import KopError, RadiographError, RunError
-from kop_core.evaluation import Predictions, Report, comparison, words
-from kop_core.evaluation.intervals import Estimate
+from kop_core.evaluation import Predictions, Report, compared_words, comparison, words
+from kop_core.evaluation.comparison import Difference
+from kop_core.evaluation.significance import holm
 from kop_core.figures import evaluation as figures
 from kop_core.model_store import Model
 
@@ -56,7 +57,7 @@ _FIGURES = (
         "Mean over the classes of how well the score orders the images: 0.5 is chance, 1 perfect.",
     ),
 )  # fmt: skip
-_COMPARED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_roc_auc")
+_COMPARED = ("accuracy", "macro_f1")
 
 
 def draw(run: Run) -> None:
@@ -383,24 +384,27 @@ def _beside_others(model: Model, report: Report, published: list[Model]) -> None
     st.subheader("Beside the models that are already there", anchor=False)
     own = {m.id for m in published}
     others = [m for m in model_store.list_models()[0] if m.id not in own]
+    names = parts.model_names(others)
     same, rest = [], []
     for other in others:
         comparable, why = comparison.same_test_part(model, other)
         try:
             if comparable:
-                same.append((other, *kept.measured(other)))
+                same.append((names[other.id], other, *kept.measured(other)))
                 continue
         except KopError as error:  # it was altered
             why = str(error)
-        rest.append((other, why))
+        rest.append((names[other.id], why))
     if same:
         rows, said = _compared(model, report, same)
         say(*said)
         table(rows, "This run and other models on the same test part, with differences")
+        corrected = f", after Holm's correction for {len(same)} models" if len(same) > 1 else ""
         st.caption(
             f"All on {words.basis(report.evaluation)}, the same for each. A difference is this "
-            "run's figure less the other's, image by image, with its 95 % interval; if that holds "
-            "0, the two cannot be told apart by this test part."
+            "run's figure less the other's, image by image, with its 95 % interval. p: the two are "
+            "exchanged at random, radiograph by radiograph; p is how often the difference is then "
+            f"as large{corrected}. Where interval and p disagree, go by p."
         )
     elif others:
         say("None of the models in the model folder was tested on this test part.")
@@ -408,62 +412,68 @@ def _beside_others(model: Model, report: Report, published: list[Model]) -> None
         say("There is no other model in the model folder.")
     if rest:
         with st.expander(f"Not comparable: {len(rest)}", expanded=not same and len(rest) <= 3):
-            for other, why in rest:
-                st.markdown(f"- **{parts.escape(other.title)}**: {parts.escape(why)}")
+            for name, why in rest:
+                st.markdown(f"- **{parts.escape(name)}**: {parts.escape(why)}")
 
 
 def _compared(
-    model: Model, report: Report, same: Sequence[tuple[Model, str, Report]]
+    model: Model, report: Report, same: Sequence[tuple[str, Model, str, Report]]
 ) -> tuple[list[dict[str, str]], list[str]]:
-    rows, said = [_row("This run", report, None)], []
-    for other, checksum, of_other in same:
-        differences = _differences(
-            model.card["checksums"][model_store.PREDICTIONS], checksum, model.folder, other.folder
-        )
-        rows.append(_row(other.title, of_other, differences))
-        said.append(_said_of_difference(other.title, differences["accuracy"]))
+    """Return a row for the run and for each other model, and a sentence on each other model."""
+    own = model.card["checksums"][model_store.PREDICTIONS]
+    found = [
+        _differences(own, checksum, model.folder, other.folder) for _, other, checksum, _ in same
+    ]
+    corrected = {name: holm([one[name].p for one in found]) for name in _COMPARED}
+    rows, said = [_row("This run", report)], []
+    for place, ((name, _, _, of_other), one) in enumerate(zip(same, found)):
+        p = {figure: corrected[figure][place] for figure in _COMPARED}
+        differences = {
+            f"Difference in {heading}": _difference(figure, one[figure], p[figure])
+            for heading, figure in zip(("accuracy", "macro F1"), _COMPARED)
+        }
+        rows.append({**_row(name, of_other), **differences})
+        said.append(said_of_difference(name, one["accuracy"], p["accuracy"]))
     return rows, said
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _differences(checksum: str, other: str, _folder: Path, _other: Path) -> dict[str, Estimate]:
-    first, second = (Predictions.read(f / model_store.PREDICTIONS) for f in (_folder, _other))
-    return comparison.paired_differences(first, second, _COMPARED)
+def _differences(checksum: str, other: str, _folder: Path, _other: Path) -> dict[str, Difference]:
+    tables = [Predictions.read(f / model_store.PREDICTIONS) for f in (_folder, _other)]
+    return comparison.differences(tables, _COMPARED)[0, 1]
 
 
-def _row(title: str, report: Report, differences: dict[str, Estimate] | None) -> dict[str, str]:
-    row = {"Model": parts.escape(title)}
-    for heading, name, is_share, _ in _FIGURES:
-        row[heading] = (words.share if is_share else words.number)(report.evaluation.metrics[name])
-    row["Difference in accuracy"] = "" if differences is None else points(differences["accuracy"])
-    row["Difference in macro F1"] = "" if differences is None else points(differences["macro_f1"])
-    return row
+def _row(name: str, report: Report) -> dict[str, str]:
+    row = {"Model": parts.escape(name)}
+    for heading, figure, is_share, _ in _FIGURES:
+        measured = report.evaluation.metrics[figure]
+        row[heading] = (words.share if is_share else words.number)(measured)
+    return {**row, "Difference in accuracy": "", "Difference in macro F1": ""}
 
 
-def points(found: Estimate) -> str:
-    """Return a difference of shares in percentage points: ``+3 (−1 to +7) points``."""
-    if found.value is None:
-        return words.NOT_DEFINED
-    value, low, high = (_signed(100 * v) for v in (found.value, found.low, found.high))
-    return f"{value} ({low} to {high}) points"
+def _difference(figure: str, found: Difference, p: float | None) -> str:
+    said = compared_words.difference(figure, found)
+    return said if p is None else f"{said}, p {compared_words.equals(p)}"
 
 
-def _signed(value: float) -> str:
-    whole = round(value)
-    return "0" if whole == 0 else f"{whole:+d}".replace("-", "−")
+def said_of_difference(name: str, found: Difference, p: float | None) -> str:
+    """Return whether a run is more accurate than another model, in one sentence.
 
-
-def _said_of_difference(title: str, found: Estimate) -> str:
-    if found.value is None:
-        return f"How this run and {title} differ in accuracy is not defined."
-    if found.low > 0:
-        return f"This run is more accurate than {title} on this test part, by {points(found)}."
-    if found.high < 0:
-        return f"This run is less accurate than {title} on this test part, by {points(found)}."
-    return (
-        f"This run and {title} cannot be told apart by this test part: the difference in accuracy "
-        f"is {points(found)}."
-    )
+    Args:
+        name: what the other model is called.
+        found: the run's accuracy less the other's.
+        p: of it, corrected for how many models the run is held against.
+    """
+    if found.value is None or p is None:
+        return f"How this run and {name} differ in accuracy is not defined."
+    by = _difference("accuracy", found, p)
+    if p > compared_words.LEVEL:
+        return (
+            f"This run and {name} cannot be told apart by this test part: the difference in "
+            f"accuracy is {by}."
+        )
+    word = "more" if found.value > 0 else "less"
+    return f"This run is {word} accurate than {name} on this test part, by {by}."
 
 
 # Publishing.

@@ -233,7 +233,7 @@ def said_of_pair(compared: Compared, pair: Pair, figure: str) -> str:
     if found.value is None:
         return f"How {first} and {second} differ in {name} is not defined on this test part."
     corrected = " after Holm's correction" if len(compared.tested) > 1 else ""
-    p = f"p {_equals(pair.holm[figure])}{corrected}"
+    p = f"p {equals(pair.holm[figure])}{corrected}"
     if not _significant(pair.holm[figure]):
         return (
             f"{first} and {second} cannot be told apart in {name} by this test part: the "
@@ -244,7 +244,8 @@ def said_of_pair(compared: Compared, pair: Pair, figure: str) -> str:
     return f"{said} Less is better." if figure in _LESS_IS_BETTER else said
 
 
-def _equals(p: float | None) -> str:
+def equals(p: float | None) -> str:
+    """Return what follows a p in a sentence: ``= 0.03``, ``under 0.001``."""
     said = p_value(p)
     return said if said.startswith("under") else f"= {said}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,13 +15,15 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import kop_core.datasets.audit
-from dashboard import training_setup_time
+from dashboard import loading, training_setup_time
 from kop_core import marks
+from kop_core.errors import ModelError
 from kop_core.reproduction.settings import PAPER_SETTINGS
 from kop_core.training import locks, runs
 from kop_core.training.run_folder import RunFolder, write_json
 from kop_core.training.run_state import write_state
 from kop_core.training.setting_up import RECOMMENDED
+from tests.altered import another
 from tests.conftest import make_data, write_radiographs
 from tests.datasets.reports import report_of
 from tests.pages.test_data import button, words
@@ -404,6 +407,36 @@ def test_a_model_that_was_altered_is_named_beside_a_run_and_hides_nothing(
     assert not at.exception
     assert "figures on the card of the model altered are not those of its" in words(at)
     assert [s.value for s in at.subheader][-2:] == ["Publish", "Export"]
+
+
+def test_a_run_beside_models_of_one_title_and_maps_that_cannot_be_made(
+    shipped, shared, apart, tmp_path, monkeypatch
+):
+    done, models = apart / "done", tmp_path / "models"
+    shutil.copytree(shipped.folder, done)
+    for place, name in enumerate(("first", "second")):
+        another(shipped, models, name, noise=2.5 * place, seed=1, title="Twice")
+        card = json.loads((models / name / "card.json").read_text())
+        card["checksums"]["model.keras"] = "0" * 64  # not the run's own weights
+        write_json(models / name / "card.json", card)
+    monkeypatch.setenv("KOP_MODELS", str(models))
+    data = {**shipped.card["data"], "folder": str(shared / "paper1947")}
+    write_json(done / "run.json", {"data": data, "split": shipped.card["split"],
+                                   "config": shipped.card["training"]["config"]})  # fmt: skip
+    at = opened("done")
+    assert not at.exception
+    said = words(at)
+    assert "This run and Twice (first) cannot be told apart by this test part" in said
+    assert "This run is more accurate than Twice (second) on this test part, by +" in said
+    assert "after Holm's correction for 2 models" in said
+    beside = next(t.value for t in at.table if "Difference in accuracy" in t.value)
+    assert ", p " in beside["Difference in macro F1"].iloc[-1].replace("\u00a0", " ")
+    failed: Future = Future()
+    failed.set_exception(ModelError("Its weights are damaged."))
+    monkeypatch.setattr(loading, "start_loading", lambda model: failed)
+    button(at, "Show what the network looked at").click().run()
+    assert "Not every map was made. Its weights are damaged." in words(at)
+    assert button(at, "Show what the network looked at")  # to try again
 
 
 def test_what_a_reader_marked_can_be_left_out(folder, started, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from dashboard import training_result as result
 from dashboard import training_words as words
 from kop_core.errors import RunError
 from kop_core.evaluation import Predictions
-from kop_core.evaluation.intervals import UNDEFINED, Estimate
+from kop_core.evaluation.comparison import Difference
 from kop_core.training import TrainingConfig, runs
 from kop_core.training.run_state import EMPTY, STATES
 
@@ -460,13 +460,15 @@ def test_a_name_is_made_of_a_title(title, slug):
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "p", "told"),
     [
-        (Estimate(0.031, -0.012, 0.068), "+3 (−1 to +7) points"),
-        (Estimate(-0.05, -0.1, -0.006), "−5 (−10 to −1) points"),
-        (Estimate(0.004, -0.004, 0.012), "0 (0 to +1) points"),
-        (UNDEFINED, "not defined"),
+        # The interval is beyond 0 and too narrow: p decides.
+        (Difference(0.05, 0.006, 0.1, 0.04), 0.08, "cannot be told apart by this test part: the"),
+        (Difference(0.05, 0.006, 0.1, 0.01), 0.04, "This run is more accurate than Other on this"),
+        (Difference(-0.05, -0.1, 0.0, 0.01), 0.04, "This run is less accurate than Other on this"),
+        (Difference(None, None, None, None), None, "differ in accuracy is not defined."),
     ],
 )
-def test_differences_in_points(found, told):
-    assert result.points(found) == told
+def test_a_difference_is_claimed_by_its_corrected_p(found, p, told):
+    said = result.said_of_difference("Other", found, p)
+    assert told in said and (p is None or said.endswith(f", p = {p:.3f}."))
