@@ -319,7 +319,9 @@ def _marks(model: Model) -> tuple[Marks, str]:
 
 def _actions(model: Model, case: CellCase, images: SourceImages | None, mark: Mark | None) -> None:
     """Draw a case's mark, and what can be done with it."""
-    key = hashlib.sha256(case.file.encode()).hexdigest()[:12]
+    # Another mark is another note: a field keeps what was typed, whatever it begins with now.
+    of = (pictures.data_key(model), case.file, *((mark.made, mark.note) if mark else ()))
+    key = hashlib.sha256("\0".join(of).encode()).hexdigest()[:12]
     if mark is not None:
         note = f": {parts.escape(mark.note)}" if mark.note else ""
         st.markdown(f":orange-badge[:material/flag: Marked {mark.kind}] {note.removeprefix(': ')}")
@@ -337,7 +339,7 @@ def _actions(model: Model, case: CellCase, images: SourceImages | None, mark: Ma
                 for kind in KINDS:
                     st.button(
                         kind.capitalize(), key=f"{kind}_{key}", on_click=_mark,
-                        args=(model, case, images, kind, f"note_{key}"),
+                        args=(model, case, images, kind, f"note_{key}", mark),
                     )  # fmt: skip
             if mark is not None:
                 st.button("Remove the mark", key=f"unmark_{key}", type="tertiary",
@@ -347,16 +349,32 @@ def _actions(model: Model, case: CellCase, images: SourceImages | None, mark: Ma
             "pages/classify.py",
             label="Open in Classify",
             icon=":material/radiology:",
-            query_params={"model": model.id, "of": model.id, "case": case.file},
+            query_params={
+                "model": model.id,
+                "of": model.id,
+                "case": case.file,
+                "back": confusion.view(),
+            },
         )
 
 
 def _mark(
-    model: Model, case: CellCase, images: SourceImages | None, kind: str, note_key: str
+    model: Model,
+    case: CellCase,
+    images: SourceImages | None,
+    kind: str,
+    note_key: str,
+    before: Mark | None,
 ) -> None:
+    """Keep a mark in place of the one that was shown, if that is still the one there is."""
     digest = images.digest(case.file) if images else None
     note = str(st.session_state.get(note_key) or "")
     try:
+        if marks.read(pictures.data_key(model)).of(case.file) != before:
+            raise MarkError(
+                f"The mark on {case.file} was changed elsewhere in the meantime. Look at it as it "
+                "is now, and mark again."
+            )
         mark = Mark(case.file, case.true, kind, note, digest or "", model.id)
         marks.put(pictures.data_key(model), mark)
     except MarkError as error:

@@ -240,6 +240,40 @@ def test_a_mark_is_kept_listed_found_under_another_model_and_removed(place, mode
     assert marks.read(fingerprint).all == () and "Marked mislabelled" not in words(again)
 
 
+def test_a_note_belongs_to_its_mark_and_to_its_data(place, models, shipped):
+    data = {**shipped.card["data"], "fingerprint": "ab" * 32}
+    other_model(models, shipped, data=data)
+    here = shipped.card["data"]["fingerprint"]
+    file = expected(shipped)[0]
+
+    def field(at: AppTest):
+        return next(area for area in at.text_area if area.label == "Note")
+
+    def unsure(at: AppTest) -> AppTest:
+        return next(b for b in at.button if b.label == "Unsure").click().run()
+
+    at = opened(model=shipped.id, cell=WORST.word)
+    # A colleague's note is not written over by a session that does not show it yet.
+    marks.put(here, marks.Mark(file, "osteoporosis", "mislabelled", "A colleague's"))
+    unsure(at)
+    assert f"The mark on {file} was changed elsewhere in the meantime" in words(at)
+    assert field(at).value == "A colleague's"
+    field(at).set_value("Mine").run()
+    unsure(at)
+    assert [(m.kind, m.note) for m in marks.read(here).all] == [("unsure", "Mine")]
+    # The next mark on the same file has a note of its own.
+    button(at, "Remove the mark").click().run()
+    assert field(at).value == "" and marks.read(here).all == ()
+    # So has a file of the same name in another data set.
+    field(at).set_value("Of this data").run()
+    theirs = Predictions.read(models / "second" / "predictions.csv")
+    at.selectbox(key="confusion_of").set_value("second")
+    at.selectbox(key="confusion_true").set_value("any")
+    at.selectbox(key="confusion_called").set_value("any").run()
+    shown = [c.file for c in cases(theirs, Cell("any", "any"))][:6]
+    assert files(at) == shown and all(area.value == "" for area in at.text_area)
+
+
 def test_damaged_marks_are_said_and_the_rest_works(place, shipped):
     folder = place / "marks"
     folder.mkdir()
