@@ -7,6 +7,8 @@ of the figure), so a click is taken over into the session before anything is dra
 
 from __future__ import annotations
 
+from urllib.parse import parse_qsl, urlencode
+
 import streamlit as st
 
 from dashboard import parts
@@ -50,6 +52,8 @@ _SHOWN = {
     figures.COLUMNS: "Shares of the column (precision)",
 }
 _NO_OTHER = ""
+# What the page's address may hold.
+_ADDRESS = ("model", "with", "rule", "level", "show", "cell", "side", "by", "page")
 
 
 def predictions_of(model: Model) -> tuple[str, Predictions]:
@@ -122,6 +126,22 @@ def note(name: str, value: str) -> None:
         st.query_params.pop(name, None)
 
 
+def view() -> str:
+    """Return what the page shows, as its address has it, for :func:`address_of`."""
+    return urlencode({n: v for n in _ADDRESS if (v := st.query_params.get(n))})
+
+
+def address_of(shown: str, model: Model) -> dict[str, str]:
+    """Return the parameters of the page's address that lead back to what it showed.
+
+    Args:
+        shown: by :func:`view`, as another page's address has it; other names in it are left out.
+        model: whose matrix it leads to where that says nothing.
+    """
+    said = {name: value for name, value in parse_qsl(shown) if name in _ADDRESS}
+    return said or {"model": model.id}
+
+
 def choose_rule() -> str:
     """Draw the choice of what an image is called by, and return it; see :func:`rule_of`."""
     _fill_rule()
@@ -189,7 +209,6 @@ def take_click() -> None:
             true, column = points[-1]["customdata"][:2]
             st.session_state[TRUE] = CLASS_NAMES[int(true)]
             st.session_state[CALLED] = (*CLASS_NAMES, NOT_CALLED)[int(column)]
-            st.query_params.pop("page", None)
             if side in (A, B):
                 st.session_state[SIDE] = side
         st.session_state[seen] = points
@@ -201,12 +220,12 @@ def choose_cell(rule: Rule, first: Model, second: Model | None) -> tuple[Cell, s
     columns = st.columns([1, 1.2, 1.6] if second else 2)
     with columns[0]:
         st.selectbox(
-            "Labelled", (ANY, *CLASS_NAMES), key=TRUE, on_change=_first_page,
+            "Labelled", (ANY, *CLASS_NAMES), key=TRUE,
             format_func=lambda n: "Any class" if n == ANY else matrix_words.heading(n),
         )  # fmt: skip
     with columns[1]:
         st.selectbox(
-            "Called by the model", called, key=CALLED, on_change=_first_page,
+            "Called by the model", called, key=CALLED,
             format_func=lambda n: {OTHERWISE: "Otherwise than labelled", ANY: "Anything"}.get(
                 n) or matrix_words.heading(n),
         )  # fmt: skip
@@ -218,17 +237,11 @@ def choose_cell(rule: Rule, first: Model, second: Model | None) -> tuple[Cell, s
             asked = st.query_params.get("side")
             st.session_state[SIDE] = asked if asked in sides else A
         with columns[2]:
-            side = st.selectbox(
-                "By", list(sides), format_func=sides.__getitem__, key=SIDE, on_change=_first_page
-            )
+            side = st.selectbox("By", list(sides), format_func=sides.__getitem__, key=SIDE)
     cell = Cell(st.session_state[TRUE], st.session_state[CALLED])
     note("cell", "" if cell == MISTAKES else cell.word)
     note("side", B if side == B else "")
     return cell, side
-
-
-def _first_page() -> None:
-    st.query_params.pop("page", None)
 
 
 def fill_cell(rule: Rule) -> None:
@@ -290,7 +303,7 @@ def draw_two(
                 st.caption(f":material/warning: {parts.escape(caution)}")
     if apart is None:
         st.info(
-            parts.escape(f"{models[1].title}: {why} So no difference is drawn."),
+            parts.escape(f"{names[models[1].id]}: {why} So no difference is drawn."),
             icon=":material/info:",
         )
         return None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PER_PAGE = 6
 _SORT, _MAPS = "confusion_sort", "confusion_maps"
 _SORT_NAMES = {BY_CONFIDENCE: "Most confident first", "loss": "Largest loss first"}
-_MARK_ERROR = "confusion_mark_error"
+_MARK_ERROR, _PAGED = "confusion_mark_error", "confusion_paged"
 _KEPT_MAPS = 400
 STYLE = """
 <style>
@@ -85,7 +85,8 @@ def draw(
     if not shown:
         _none(found)
     else:
-        _page(model, rule, shown, images, related, kept, by, columns)
+        page = _page_number(len(shown), (model.id, model.version, rule, cell, by, wanted))
+        _page(model, page, shown, images, related, kept, by, columns)
         _download(model, cell, shown, related)
     if images is not None:
         pictures.say_where(model, images)
@@ -199,7 +200,7 @@ def _filter(model: Model, found: Sequence[CellCase], images: SourceImages | None
 
 def _page(
     model: Model,
-    rule: Rule,
+    page: int,
     shown: Sequence[CellCase],
     images: SourceImages | None,
     related: dict[str, Kin],
@@ -207,8 +208,6 @@ def _page(
     by: str,
     columns: int,
 ) -> None:
-    pages = -(-len(shown) // PER_PAGE)
-    page = _page_number(pages)
     here = shown[(page - 1) * PER_PAGE : page * PER_PAGE]
     drawn = {c.file: pictures.drawn(images, c.file) for c in here} if images else {}
     at_hand = [c for c in here if isinstance(drawn.get(c.file), str)]
@@ -218,16 +217,29 @@ def _page(
             with place, st.container(border=True):
                 _case(case, drawn.get(case.file), laid, related, by)
                 _actions(model, case, images, kept.of(case.file))
-    if pages > 1:
+    if (pages := _pages(len(shown))) > 1:
         _turn(page, pages)
 
 
-def _page_number(pages: int) -> int:
+def _pages(count: int) -> int:
+    return -(-count // PER_PAGE)
+
+
+def _page_number(count: int, of: tuple) -> int:
+    """Return which page of the cases is shown, and keep it in the address.
+
+    Args:
+        count: of the cases.
+        of: what decides which cases these are, and in what order; others begin at their first
+            page.
+    """
+    same = st.session_state.get(_PAGED, of) == of
+    st.session_state[_PAGED] = of
     try:
-        asked = int(st.query_params.get("page", "1"))
+        asked = int(st.query_params.get("page", "1")) if same else 1
     except ValueError:
         asked = 1
-    page = min(max(1, asked), pages)
+    page = min(max(1, asked), _pages(count))
     confusion.note("page", "" if page == 1 else str(page))
     return page
 

@@ -113,7 +113,7 @@ def _of_test_part(by_id: dict[str, Model]) -> list[_TestFile]:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.page_link(
             "pages/confusion.py", label="Back to its matrix", icon=":material/grid_on:",
-            query_params={"model": model.id},
+            query_params=confusion.address_of(st.query_params.get("back", ""), model),
         )  # fmt: skip
         st.button("Close this case", icon=":material/close:", on_click=_close_case, type="tertiary")
     return [_TestFile(f"case:{owner}:{file}", Path(file).name, data)]
@@ -124,7 +124,7 @@ def _no_case(error: KopError) -> None:
 
 
 def _close_case() -> None:
-    for name in ("case", "of"):
+    for name in ("case", "of", "back"):
         st.query_params.pop(name, None)
 
 

@@ -100,7 +100,7 @@ def _moved(rule: Rule) -> list[str]:
     """Return what a rule that is not the plain one does; the accuracy is of the plain one."""
     if rule.kind == MOST_LIKELY:
         return []
-    return [matrix_words.rule(rule), "The accuracy above is that of the most likely class."]
+    return [matrix_words.rule(rule), "Every accuracy here is that of the most likely class."]
 
 
 def _below(

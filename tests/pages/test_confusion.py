@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
@@ -142,6 +143,25 @@ def test_an_address_opens_the_same_view(place, shipped):
     assert kept and files(at) == (kept[6:] or kept)
 
 
+def test_other_cases_begin_at_their_first_page(place, models, shipped):
+    other_model(models, shipped)
+    at = opened(page="2", cell="any-any")
+    choices = [
+        lambda: at.selectbox(key="confusion_rule").set_value("abstain"),
+        lambda: at.slider(key="confusion_level").set_value(70),
+        lambda: at.selectbox(key="confusion_of").set_value("second"),
+        lambda: at.segmented_control(key="confusion_sort").set_value("loss"),
+    ]
+    for choose in choices:
+        assert address(at, "page") == "2"
+        choose().run()
+        assert not at.exception and address(at, "page") is None
+        button(at, "Next").click().run()
+    # A second model beside it alters nothing of the cases.
+    at.selectbox(key="confusion_beside").set_value(shipped.id).run()
+    assert address(at, "page") == "2"
+
+
 def test_nonsense_in_the_address_is_no_error(place, shipped):
     at = opened(cell="<b>-x", by="x", page="many", rule="magic", level="x", show="?", side="z")
     assert "There is no rule 'magic'" in words(at)
@@ -163,7 +183,8 @@ def test_the_slider_moves_the_matrix(place, shipped):
     high = at.slider(key="confusion_level").set_value(100).run()
     assert f"{right} of 283 images of 138 radiographs are called as they are" in words(high)
     assert f"Of 137 labelled osteoporosis, {lost} are called healthy" in words(high)
-    assert address(high, "level") == "100" and "the most likely class" in words(high)
+    assert address(high, "level") == "100"
+    assert "Every accuracy here is that of the most likely class." in words(high)
     high.selectbox(key="confusion_rule").set_value("abstain").run()
     high.slider(key="confusion_level").set_value(70).run()
     click(high, 2, 3)
@@ -324,7 +345,10 @@ def test_models_of_other_test_parts_have_no_difference(place, models, shipped):
 
 
 def test_two_models_of_one_title_are_told_apart(place, models, shipped):
-    other_model(models, shipped, title=shipped.title)
+    data = {**shipped.card["data"], "fingerprint": "ab" * 32, "name": "elsewhere"}
+    other_model(models, shipped, title=shipped.title, data=data)
+    at = opened(model=shipped.id, **{"with": "second"})
+    assert f"{shipped.title} (second): It was tested on other data" in words(at)
     at = opened(model="second")
     assert at.selectbox(key="confusion_of").value == "second"
     options = at.selectbox(key="confusion_of").options
@@ -403,11 +427,18 @@ def test_a_case_opens_in_classify(place, shipped, shared, classifier, monkeypatc
     done: Future = Future()
     done.set_result(classifier)
     monkeypatch.setattr(dashboard.loading, "start_loading", lambda model: done)
-    at = look_in(opened(), shared / "paper1947")
+    at = look_in(opened(rule="abstain", level="60", by="loss", page="2"), shared / "paper1947")
+    (link, *_) = [e.proto for e in at.get("page_link") if e.proto.label == "Open in Classify"]
+    back = dict(parse_qsl(link.query_string))["back"]
+    view = {"model": shipped.id, "rule": "abstain", "level": "60", "by": "loss", "page": "2"}
+    assert dict(parse_qsl(back)) == view
     case = expected(shipped)[0]
     at.switch_page("pages/classify.py")
     at.query_params["model"], at.query_params["case"] = shipped.id, case
+    at.query_params["back"] = f"{back}&other=x"
     at.run()
+    (link,) = [e.proto for e in at.get("page_link") if e.proto.label == "Back to its matrix"]
+    assert dict(parse_qsl(link.query_string)) == view
     assert not at.exception
     said = words(at)
     table = Predictions.read(shipped.folder / "predictions.csv")
