@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kop_core.datasets import Split
 from kop_core.datasets.audit import Leakage, SplitExamined, audit, examine_split
 from kop_core.datasets.audit.cache import VERSION
 from kop_core.evaluation import Estimate, Predictions
+from kop_core.evaluation.intervals import Scale, ratios
 from kop_core.reproduction import by_heart
 
 if TYPE_CHECKING:
     from kop_core.datasets import DataSet
     from kop_core.datasets.audit.engine import Progress
-    from kop_core.training.run_folder import RunFolder
 
 _KEPT = (
     "files",
@@ -46,35 +48,65 @@ def of_data(data: DataSet, progress: Progress | None = None) -> dict[str, Any]:
 
 
 def of_run(
-    data: DataSet, run: RunFolder, config: Mapping[str, Any], before: Mapping[str, Any] | None
+    data: DataSet, split: Split, predictions: Predictions, before: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return what the split of a run leaks, and what one scores on it who learned nothing.
 
     Args:
         data: the data set.
-        run: a finished run.
-        config: the settings of the run.
+        split: of a finished run.
+        predictions: what the run said of its test part.
         before: what this function returned before; the audit is not asked again if it and
             the split are the same, since the look-up takes seconds.
-
-    Raises:
-        DataSetError: if a table is damaged.
     """
-    split = Split.read(run.split, config["split"], config["seed"])
-    digest = hashlib.sha256(run.split.read_bytes()).hexdigest()
-    known = by_heart.by_heart(split, Predictions.read(run.predictions))
+    known = by_heart.by_heart(split, predictions)
     of_labels = {"by_heart": known and known.get_config()}
-    if before and (before["split_sha256"], before["audit_version"]) == (digest, VERSION):
+    if before and is_of(before, split):
         return {**before, **of_labels}
     parts = ([item.file for item in part] for part in (split.training, split.test))
     found = examine_split(data, *parts, split.protocol, split.seed)
+    ahead = ahead_of(found.looked_up, predictions)
     return {
         "leakage": asdict(found.leakage),
         "look_up": found.look_up.get_config(),
-        "split_sha256": digest,
+        "ahead": ahead and ahead.get_config(),
+        "split_sha256": digest(split),
         "audit_version": VERSION,
         **of_labels,
     }
+
+
+def digest(split: Split) -> str:
+    """Return the digest of a split's table."""
+    return hashlib.sha256(split.to_csv().encode()).hexdigest()
+
+
+def is_of(examined: Mapping[str, Any], split: Split) -> bool:
+    """Return whether :func:`of_run` would find the same again."""
+    wanted = (digest(split), VERSION)
+    return (examined["split_sha256"], examined["audit_version"]) == wanted and "ahead" in examined
+
+
+def ahead_of(looked_up: Mapping[str, float], predictions: Predictions) -> Estimate | None:
+    """Return by how much more often a network is right than a look-up, image by image.
+
+    Both are asked about the same images, so what counts is the difference on each of them,
+    and not whether two intervals overlap.
+
+    Args:
+        looked_up: how far the look-up is right of each test file.
+        predictions: the network's, of the same files.
+
+    Returns:
+        The mean difference, with its interval by bootstrap over radiographs; ``None`` if no
+        file was looked up.
+    """
+    asked = np.array([file in looked_up for file in predictions.files], float)
+    if not asked.any():
+        return None
+    other = np.array([looked_up.get(file, 0.0) for file in predictions.files])
+    more = asked * (predictions.predicted == predictions.true) - other
+    return ratios([more], [asked], predictions.groups, scale=Scale(None, None))[0]
 
 
 def read(stored: Mapping[str, Any]) -> SplitExamined:

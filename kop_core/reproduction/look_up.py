@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from kop_core import wording
 from kop_core.datasets.audit.words import listing
 from kop_core.evaluation import Estimate
@@ -17,26 +15,29 @@ from kop_core.reproduction.results import Arm
 
 @dataclass(frozen=True)
 class Beside:
-    """A run's accuracy beside what a look-up scores on the same split.
+    """A run's accuracy beside what a look-up scores on the same test part.
 
     Attributes:
         run: its entry of ``results.json``.
         title: what tells it from the others of its kind.
         network: its accuracy.
         look_up: the share that the look-up calls as it is filed.
+        ahead: by how much more often the network is right, image by image; ``None`` if that
+            was not measured.
     """
 
     run: dict[str, Any]
     title: str
     network: Estimate
     look_up: Estimate
+    ahead: Estimate | None
 
     @property
     def side(self) -> str:
-        """Where the network's interval lies: ``"above"``, ``"below"`` or ``"overlap"``."""
-        if self.network.low > self.look_up.high:
+        """Where the difference lies: ``"above"`` or ``"below"`` zero, or ``"even"`` with it."""
+        if self.ahead.low > 0:
             return "above"
-        return "below" if self.network.high < self.look_up.low else "overlap"
+        return "below" if self.ahead.high < 0 else "even"
 
 
 def beside(arm: Arm) -> list[Beside]:
@@ -45,8 +46,13 @@ def beside(arm: Arm) -> list[Beside]:
     for run, evaluation in zip(arm.finished, arm.evaluations):
         examined = arm.examined(run)
         if examined is not None and examined.look_up.value is not None:
-            accuracy = evaluation.metrics["accuracy"]
-            found.append(Beside(run, arm.run_title(run), accuracy, examined.look_up))
+            ahead = run["examined"].get("ahead")
+            found.append(
+                Beside(
+                    run, arm.run_title(run), evaluation.metrics["accuracy"], examined.look_up,
+                    Estimate(**ahead) if ahead else None,
+                )
+            )  # fmt: skip
     return found
 
 
@@ -61,26 +67,24 @@ def sentences(arm: Arm) -> Iterator[str]:
     found = beside(arm)
     if not found:
         return
-    network = float(np.mean([one.network.value for one in found]))
-    look_up = float(np.mean([one.look_up.value for one in found]))
+    of_look_up = _of_runs(found, [words.with_interval(one.look_up) for one in found])
+    of_network = listing([words.one_decimal(one.network.value) for one in found])
+    same = "split" if len(found) == 1 else "splits"
+    yield f"On the same {same} {_LOOK_UP} is right in {of_look_up}; the network in {of_network}."
+    if all(one.ahead for one in found):
+        ahead = _of_runs(found, [words.points(one.ahead) for one in found])
+        verdict = _verdict(arm, [one.side for one in found])
+        yield f"Image by image the network is ahead of the look-up by {ahead}. {verdict}"
+
+
+def _of_runs(found: list[Beside], figures: list[str]) -> str:
     if len(found) == 1:
-        figures, same = words.with_interval(found[0].look_up), "split"
-    else:
-        figures = listing([f"{words.with_interval(one.look_up)} for {one.title}" for one in found])
-        same = "splits"
-    yield f"On the same {same} {_LOOK_UP} is right in {figures}. {_share_of(look_up, network)}"
-    yield _verdict(arm, [one.side for one in found])
-
-
-def _share_of(look_up: float, network: float) -> str:
-    means = f"{words.one_decimal(look_up)} against the network's {words.one_decimal(network)}"
-    if look_up >= network:
-        return f"That is no less than the network reaches: {means}."
-    return f"That is {wording.percent(look_up / network)} of what the network reaches: {means}."
+        return figures[0]
+    return listing([f"{figure} for {one.title}" for one, figure in zip(found, figures)])
 
 
 def _verdict(arm: Arm, sides: list[str]) -> str:
-    """Return what follows from where the intervals lie; the least of the runs decides."""
+    """Return what follows from where the differences lie; the least of the runs decides."""
     counts = {side: sides.count(side) for side in _WHERE if side in sides}
     least = list(counts)[-1]
     if len(counts) == 1:
@@ -95,23 +99,23 @@ def _verdict(arm: Arm, sides: list[str]) -> str:
 
 # The best first.
 _WHERE = {
-    "above": "the network's 95 % interval lies above the look-up's",
-    "overlap": "the two 95 % intervals overlap",
-    "below": "the network's 95 % interval lies below the look-up's",
+    "above": "the interval lies above zero",
+    "even": "the interval holds zero",
+    "below": "the interval lies below zero",
 }
 _FOLLOWS = {
     ("random", "above"): (
         "the network does more than this look-up. Whether that is bone, or copies recognised "
         "better, a split with copies on both sides cannot show."
     ),
-    ("random", "overlap"): (
+    ("random", "even"): (
         "by this split the network is not shown to have learned anything but to recognise copies."
     ),
     ("random", "below"): "recognising copies does better than the network.",
     ("radiograph", "above"): (
         "the network finds something in radiographs it has not seen that this look-up does not."
     ),
-    ("radiograph", "overlap"): (
+    ("radiograph", "even"): (
         "the network is not shown to find more in a radiograph it has not seen than this look-up."
     ),
     ("radiograph", "below"): "the look-up does better than the network.",

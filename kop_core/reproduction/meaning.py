@@ -127,7 +127,7 @@ def _inside(arm: Arm) -> str:
         return "The paper's figure lies above our 95 % interval."
     if printed < found.low:
         return "The paper's figure lies below our 95 % interval."
-    return "The paper's figure lies inside our 95 % interval: the two cannot be told apart."
+    return "The paper's figure, which has no interval of its own, lies inside our 95 % interval."
 
 
 def _on_radiograph(arm: Arm) -> Iterator[str]:
@@ -212,9 +212,10 @@ def _on_difference(random: Arm, radiograph: Arm) -> Iterator[str]:
     else:
         yield (
             f"Keeping the files of a radiograph on one side costs {value:.1f} points (95 % CI "
-            f"{low:.1f}–{high:.1f}). The settings are the same, so that much of the accuracy came "
-            f"from having seen copies of the test images{_copies(random)}. It is not to be "
-            "expected on a new patient."
+            f"{low:.1f}–{high:.1f}). Network and settings are the same. The test images are not, "
+            "but what this takes from the network are the copies of its test images"
+            f"{_copies(random)}: the accuracy by the random split is not to be expected on a new "
+            "patient."
         )
 
 

@@ -404,6 +404,7 @@ def _audit_share(found: SplitExamined | None, strength: str) -> str:
 def _beside_look_up(arms: Sequence[Arm]) -> Iterator[str]:
     rows = [
         (one.run["name"], _cell(one.network), _cell(one.look_up),
+         words.points(one.ahead) if one.ahead else "not measured",
          wording.split_badge(one.run["split"])[0])
         for arm in arms
         for one in look_up.beside(arm)
@@ -412,10 +413,15 @@ def _beside_look_up(arms: Sequence[Arm]) -> Iterator[str]:
         return
     yield (
         "The look-up learns nothing: it gives each test image the class of the training picture "
-        "most like it. Both columns are measured on the test part of the same run."
+        "most like it. Both are asked about the test images of the same run, and the difference "
+        "is taken image by image: its interval, not the overlap of the two others, says whether "
+        "the network is ahead."
     )
     yield ""
-    head = ("run", "network, accuracy in %", "look-up of the nearest picture, %", "split")
+    head = (
+        "run", "network, accuracy in %", "look-up of the nearest picture, %",
+        "network ahead of it by", "split",
+    )  # fmt: skip
     yield from documents.table(head, rows)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from kop_core.datasets import DataSet, scan
 from kop_core.errors import RunError
 from kop_core.reproduction import page, results, runs
 from kop_core.reproduction.settings import Job
-from kop_core.training import Progress, resume, train
+from kop_core.training import Progress, locks, resume, train
 from kop_core.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -48,25 +49,43 @@ def reproduce(
 
     Raises:
         DataSetError: if the data cannot be trained on.
-        RunError: if a run that is there has other settings or data, or a training fails.
+        RunError: if a run or result that is there has other settings or data or was altered,
+            another reproduction is at work on the same runs, or a training fails.
     """
     data = scan(data_folder)
-    name, fingerprint = data.folder.resolve().name, data.fingerprint
+    name = data.folder.resolve().name
     folder = Path(runs_folder) / name
-    for job in jobs:  # before hours of training
-        run = RunFolder(folder / job.name)
-        if runs.state(run) != runs.MISSING:
-            runs.check(run, job, fingerprint)
-    written = _collect(name, folder, jobs, Path(out), data, looking)
-    done = {run["name"] for run in results.read(Path(out) / name).finished}
-    for place, job in enumerate(jobs, start=1):
-        if job.name in done:
-            continue
-        if began:
-            began(job, place, len(jobs))
-        _go(RunFolder(folder / job.name), job, data_folder, report)
+    with _alone(folder):
         written = _collect(name, folder, jobs, Path(out), data, looking)
+        done = {run["name"] for run in results.read(Path(out) / name).finished}
+        for place, job in enumerate(jobs, start=1):
+            if job.name in done:
+                continue
+            if began:
+                began(job, place, len(jobs))
+            _go(RunFolder(folder / job.name), job, data_folder, report)
+            written = _collect(name, folder, jobs, Path(out), data, looking)
     return written
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others from working on the same runs."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = locks.take(folder / locks.RUN_LOCK)
+    except OSError as error:
+        raise RunError(
+            f"The folder {folder} of the runs cannot be used ({error.strerror}). Name another "
+            "with --runs."
+        ) from error
+    if lock is None:
+        raise RunError(
+            f"Another reproduction is at work in {folder}. Wait for it, or name another folder "
+            "with --runs."
+        )
+    with locks.kept(lock):
+        yield
 
 
 def _go(

@@ -7,7 +7,6 @@ The page follows from these alone.
 from __future__ import annotations
 
 import json
-import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kop_core import wording
+from kop_core import model_store, wording
 from kop_core.errors import RunError
 from kop_core.evaluation import Evaluation, Predictions, evaluate
 from kop_core.reproduction import examining, runs
 from kop_core.reproduction.settings import Job
 from kop_core.training.config import TrainingConfig
-from kop_core.training.run_folder import RunFolder, write_json
+from kop_core.training.run_folder import RunFolder, replacing, write_json
 
 if TYPE_CHECKING:
     from kop_core.datasets import DataSet
@@ -69,34 +68,27 @@ def collect(
     kept = {run["name"]: run for run in (before.record["runs"] if before else ())}
     stored_data = before.record["data"] if before else {}
     fingerprint = source.fingerprint if source else stored_data.get("fingerprint")
-    done = []
-    for job in jobs:
-        run = RunFolder(runs_folder / job.name)
-        found = _entry(run, job, fingerprint)
-        fingerprint = found.pop("fingerprint", fingerprint)
-        stored = kept.get(job.name, {})
-        finished = found["state"] == runs.FINISHED
-        if not finished and stored.get("state") == runs.FINISHED:
-            _check_stored(stored, job, before)
-            continue
-        if "examined" in stored:
-            found["examined"] = stored["examined"]
-        kept[job.name] = found
-        if finished:
-            done.append((found, run))
-            target = folder / job.name
-            target.mkdir(parents=True, exist_ok=True)
-            for path in (run.history, run.predictions):
-                shutil.copyfile(path, target / path.name)
-    entries = list(kept.values())
-    data = next((e.pop("data") for e in entries if e.get("data")), None)
-    for entry in entries:
-        entry.pop("data", None)
     if stored_data.get("fingerprint") not in (None, fingerprint):
         raise RunError(
             f"{folder} holds the results of other pictures (another fingerprint). Name another "
             "folder with --out, or take that one away."
         )
+    found = {}
+    for job in jobs:  # all are looked at before anything is written
+        stored = kept.get(job.name, {})
+        if stored.get("state") == runs.FINISHED:
+            _check_stored(folder, stored, job)
+        entry = _entry(RunFolder(runs_folder / job.name), job, fingerprint)
+        fingerprint = entry.pop("fingerprint", fingerprint)
+        if entry["state"] == runs.FINISHED or stored.get("state") != runs.FINISHED:
+            found[job.name] = {k: stored[k] for k in ("examined",) if k in stored} | entry
+    for job_name, entry in found.items():
+        if entry["state"] == runs.FINISHED:
+            entry["sha256"] = _copy(RunFolder(runs_folder / job_name), folder / job_name)
+    entries = list((kept | found).values())
+    data = next((e.pop("data") for e in entries if e.get("data")), None)
+    for entry in entries:
+        entry.pop("data", None)
     record = {
         "format": _FORMAT,
         "name": name,
@@ -106,23 +98,31 @@ def collect(
     }
     if source:
         record["audit"] = examining.of_data(source, looking)
-        _examine(source, done, looking)
+        _examine(source, entries, folder, looking)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RESULTS, record)
     return folder / RESULTS
 
 
 def _examine(
-    source: DataSet, done: Sequence[tuple[dict[str, Any], RunFolder]], looking: Progress | None
+    source: DataSet, entries: Sequence[dict[str, Any]], folder: Path, looking: Progress | None
 ) -> None:
-    """Note in the entry of each finished run what its split leaks."""
-    for place, (entry, run) in enumerate(done, start=1):
+    """Note in the entry of each finished run what its split leaks.
+
+    The split is drawn again, as the run drew it, so the run itself need not be there.
+    """
+    from kop_core.datasets import with_radiographs
+    from kop_core.training.trainer import split_of
+
+    done = [entry for entry in entries if entry["state"] == runs.FINISHED]
+    data = with_radiographs(source)
+    for place, entry in enumerate(done, start=1):
         if looking:
             looking("split", place, len(done), None)
-        if run.split.is_file():
-            entry["examined"] = examining.of_run(
-                source, run, entry["config"], entry.get("examined")
-            )
+        split = split_of(data, TrainingConfig.from_config(entry["config"]))
+        predictions = Predictions.read(RunFolder(folder / entry["name"]).predictions)
+        if {item.file for item in split.test}.issuperset(predictions.files):
+            entry["examined"] = examining.of_run(source, split, predictions, entry.get("examined"))
 
 
 def _entry(run: RunFolder, job: Job, fingerprint: str | None) -> dict[str, Any]:
@@ -159,13 +159,26 @@ def _minutes(history: Sequence[Mapping[str, float]]) -> float:
     return round(len(history) * statistics.median(row["seconds"] for row in history) / 60, 1)
 
 
-def _check_stored(entry: dict[str, Any], job: Job, before: Results | None) -> None:
-    if entry["config"] != job.config.get_config():
-        where = before.folder if before else "The folder of the page"
+def _check_stored(folder: Path, entry: dict[str, Any], job: Job) -> None:
+    found = runs.differing(entry["config"], job)
+    if found:
         raise RunError(
-            f"{where} holds a run {job.name} with other settings. Name another folder with --out, "
-            "or take that one away."
+            f"The run {job.name} whose results {folder} holds has {found}. Name another folder "
+            "with --out, or take that one away."
         )
+
+
+def _copy(run: RunFolder, target: Path) -> dict[str, str]:
+    """Copy what the page needs of a run; return the digests."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in (run.history, run.predictions):
+        with replacing(target / path.name) as stream:
+            stream.write(path.read_bytes())
+    return _digests(RunFolder(target))
+
+
+def _digests(run: RunFolder) -> dict[str, str]:
+    return {path.name: model_store.checksum(path) for path in (run.history, run.predictions)}
 
 
 def read(folder: Path) -> Results:
@@ -188,6 +201,12 @@ def read(folder: Path) -> Results:
             entry["config"] = TrainingConfig.from_config(entry["config"]).get_config()
             if "examined" in entry:
                 examining.read(entry["examined"])
+            run = RunFolder(folder / str(entry["name"]))
+            if entry["state"] == runs.FINISHED and entry.get("sha256") not in (None, _digests(run)):
+                raise RunError(
+                    f"The results of the run {entry['name']} in {folder} were altered. Restore "
+                    "them, or take that folder away and build the page anew."
+                )
         return Results(folder, {**record, "name": str(record["name"]), "data": record["data"]})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read ({error!r}). Take it away and build it anew.") from (

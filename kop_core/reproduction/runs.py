@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
 from kop_core import model_store
@@ -36,21 +37,26 @@ def check(run: RunFolder, job: Job, fingerprint: str | None) -> dict[str, Any]:
         RunError: if it was made with other settings or on other data.
     """
     record = run.read_record()
-    there = TrainingConfig.from_config(record["config"]).get_config()
-    wanted = job.config.get_config()
-    differing = [
-        f"{name} {there[name]!r} instead of {wanted[name]!r}"
-        for name in wanted
-        if there[name] != wanted[name]
-    ]
-    if differing:
-        raise RunError(f"The run in {run.path} has {', '.join(differing)}. {_ANOTHER}")
+    found = differing(record["config"], job)
+    if found:
+        raise RunError(f"The run in {run.path} has {found}. {_ANOTHER}")
     if fingerprint not in (None, record["data"]["fingerprint"]):
         raise RunError(
             f"The run in {run.path} was trained on other pictures than those there are now "
             f"(another fingerprint). {_ANOTHER}"
         )
     return record
+
+
+def differing(config: Mapping[str, Any], job: Job) -> str:
+    """Return, as part of a sentence, by what stored settings differ from those of a job."""
+    there = TrainingConfig.from_config(config).get_config()
+    wanted = job.config.get_config()
+    return ", ".join(
+        f"{name} {there[name]!r} instead of {wanted[name]!r}"
+        for name in wanted
+        if there[name] != wanted[name]
+    )
 
 
 def check_whole(run: RunFolder) -> None:

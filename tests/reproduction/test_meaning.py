@@ -53,8 +53,10 @@ def made(
             if look_up and split in look_up:
                 leakage = {"protocol": split, "seed": seed, "test_files": tested, "identical": 0,
                            "near": 0, "any": leaks}  # fmt: skip
+                scored = look_up[split][seed - 1]
                 examined = {"examined": {"leakage": leakage, "split_sha256": "", "audit_version": 0,
-                                         "look_up": share(look_up[split][seed - 1])}}  # fmt: skip
+                                         "look_up": share(scored),
+                                         "ahead": share(right - scored)}}  # fmt: skip
             entries.append(
                 {
                     **examined,
@@ -154,51 +156,60 @@ def test_the_largest_class_is_compared_image_by_image():
 @pytest.mark.parametrize(
     ("random", "says"),
     [
-        ((0.9,), "lies inside our 95 % interval: the two cannot be told apart."),
-        ((0.7,), "lies above our 95 % interval."),
-        ((0.99,), "lies below our 95 % interval."),
+        ((0.9,), ", which has no interval of its own, lies inside our 95 % interval."),
+        ((0.7,), " lies above our 95 % interval."),
+        ((0.99,), " lies below our 95 % interval."),
     ],
 )
 def test_where_the_papers_accuracy_lies(tmp_path, random, says):
     text = said(tmp_path, random=random)
-    assert f"The paper's figure {says}" in text
-    assert text.count("The paper's figure lies") == 1
+    assert f"The paper's figure{says}" in text
+    assert text.count("our 95 % interval") == 1
 
 
 # The look-up.
 
 
-def test_the_share_that_a_look_up_reaches(tmp_path):
+def test_what_a_look_up_reaches(tmp_path):
     text = said(tmp_path / "a", random=(0.9,), look_up={"random": (0.81,)})
-    assert "is right in 81.0 % (95 % CI 77.0–85.0)." in text
-    assert "That is 90 % of what the network reaches: 81.0 % against the network's 90.0 %." in text
-    text = said(tmp_path / "b", random=(0.8,), look_up={"random": (0.94,)})
-    assert "That is no less than the network reaches: 94.0 % against the network's 80.0 %" in text
+    assert "is right in 81.0 % (95 % CI 77.0–85.0); the network in 90.0 %." in text
+    assert "ahead of the look-up by +9.0 points (95 % CI +5.0 to +13.0)." in text
+    text = said(tmp_path / "b", random=(0.9, 0.8), look_up={"random": (0.81, 0.7)})
+    assert "is right in 81.0 % (95 % CI 77.0–85.0) for seed 1 and 70.0 % (95 % CI" in text
+    assert "; the network in 90.0 % and 80.0 %." in text
+    assert "by +9.0 points (95 % CI +5.0 to +13.0) for seed 1 and +10.0 points" in text
     assert "look-up" not in said(tmp_path / "c", random=(0.9,), radiograph=(0.5,))
 
 
 @pytest.mark.parametrize(
     ("split", "network", "look_up", "says"),
     [
-        ("random", (0.9,), (0.9,), "The two 95 % intervals overlap: by this split the network is "
-         "not shown to have learned anything but to recognise copies."),
-        ("random", (0.98,), (0.7,), "The network's 95 % interval lies above the look-up's: the "
-         "network does more than this look-up. Whether that is bone,"),
-        ("random", (0.6,), (0.94,), "The network's 95 % interval lies below the look-up's: "
-         "recognising copies does better"),
-        ("radiograph", (0.6,), (0.6,), "overlap: the network is not shown to find more in a "
+        ("random", (0.9,), (0.9,), "The interval holds zero: by this split the network is not "
+         "shown to have learned anything but to recognise copies."),
+        ("random", (0.98,), (0.7,), "The interval lies above zero: the network does more than this "
+         "look-up. Whether that is bone,"),
+        # the intervals of both overlap, that of the difference decides
+        ("random", (0.92,), (0.86,), "The interval lies above zero: the network does more"),
+        ("random", (0.6,), (0.94,), "The interval lies below zero: recognising copies does better"),
+        ("radiograph", (0.6,), (0.6,), "holds zero: the network is not shown to find more in a "
          "radiograph it has not seen"),
-        ("radiograph", (0.8,), (0.5,), "lies above the look-up's: the network finds something"),
-        ("radiograph", (0.4,), (0.6,), "lies below the look-up's: the look-up does better"),
-        ("random", (0.6, 0.62), (0.9, 0.92), "lies below the look-up's in both runs:"),
+        ("radiograph", (0.8,), (0.5,), "lies above zero: the network finds something"),
+        ("radiograph", (0.4,), (0.6,), "lies below zero: the look-up does better"),
+        ("random", (0.6, 0.62), (0.9, 0.92), "lies below zero in both runs:"),
         # the least of the runs decides what follows
-        ("random", (0.98, 0.9), (0.7, 0.9), "In 1 of 2 runs the network's 95 % interval lies above "
-         "the look-up's, in 1 of 2 runs the two 95 % intervals overlap: by this split the network "
-         "is not shown"),
+        ("random", (0.98, 0.9), (0.7, 0.9), "In 1 of 2 runs the interval lies above zero, in 1 of "
+         "2 runs the interval holds zero: by this split the network is not shown"),
     ],
 )  # fmt: skip
 def test_what_follows_from_the_look_up(tmp_path, split, network, look_up, says):
     assert says in said(tmp_path, **{split: network}, look_up={split: look_up})
+
+
+def test_without_the_difference_nothing_follows(tmp_path):
+    found = made(tmp_path, random=(0.9,), look_up={"random": (0.8,)})
+    del found.record["runs"][0]["examined"]["ahead"]
+    text = " ".join(meaning.sentences(found))
+    assert "is right in 80.0 %" in text and "ahead of the look-up" not in text
 
 
 def test_copies_that_only_the_audit_sees_are_said(tmp_path):

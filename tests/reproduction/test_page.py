@@ -11,8 +11,8 @@ import pytest
 from kop_core import wording
 from kop_core.datasets import scan
 from kop_core.datasets.audit import audit
-from kop_core.evaluation import Predictions, evaluate, published
-from kop_core.reproduction import page, results
+from kop_core.evaluation import Estimate, Predictions, evaluate, published
+from kop_core.reproduction import page, results, words
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_leakage_of_each_split(text, found):
 
 
 def test_the_look_up_beside_the_network(text, found):
-    table = rows(text.split("The look-up learns nothing", 1)[1], "same run.")
+    table = rows(text.split("The look-up learns nothing", 1)[1], "network is ahead.")
     assert [row[0] for row in table[2:]] == ["random-1", "random-2", "radiograph-1", "radiograph-2"]
     runs = {run["name"]: run for run in found.finished}
     accuracies = [e.metrics["accuracy"] for arm in found.arms for e in arm.evaluations]
@@ -126,7 +126,9 @@ def test_the_look_up_beside_the_network(text, found):
         for cell, given in ((row[1], accuracy.get_config()), (row[2], look_up)):
             figures = (100 * given[k] for k in ("value", "low", "high"))
             assert cell == "{:.1f} ({:.1f}–{:.1f})".format(*figures)
-        assert row[3] == wording.split_badge(runs[row[0]]["split"])[0]
+        ahead = runs[row[0]]["examined"]["ahead"]
+        assert row[3] == words.points(Estimate(**ahead))
+        assert row[4] == wording.split_badge(runs[row[0]]["split"])[0]
 
 
 def test_the_data_as_the_audit_sees_it(text, whole, found):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 
 from kop_core.datasets import scan
 from kop_core.datasets.audit import audit, examine_split
 from kop_core.errors import KopError, ModelError, RunError
+from kop_core.evaluation import Predictions
 from kop_core.reproduction import (
     PAPER_SETTINGS,
     page,
@@ -21,7 +24,7 @@ from kop_core.reproduction import (
     results,
     settings,
 )
-from kop_core.training import Progress, TrainingConfig, train
+from kop_core.training import Progress, TrainingConfig, locks, train
 from kop_core.training.run_folder import RunFolder, write_json
 from tests.reproduction.conftest import TINY
 
@@ -101,12 +104,13 @@ def test_everything_is_collected(whole):
 
 
 def test_finished_runs_are_used_as_they_are(copy):
-    before = {p: p.stat().st_mtime_ns for p in copy.runs.rglob("*") if p.is_file()}
+    files = [p for p in copy.runs.rglob("*") if p.is_file() and p.name != locks.RUN_LOCK]
+    before = [p.stat().st_mtime_ns for p in files]
     text = (copy.out / page.PAGE).read_text()
     begun = []
     again(copy, began=lambda *said: begun.append(said))
     assert begun == []
-    assert {p: p.stat().st_mtime_ns for p in copy.runs.rglob("*") if p.is_file()} == before
+    assert [p.stat().st_mtime_ns for p in files] == before
     assert (copy.out / page.PAGE).read_text() == text
 
 
@@ -151,6 +155,13 @@ def test_what_was_collected_is_not_trained_again_on_another_machine(copy):
     assert "All 4 runs are done." in (copy.out / page.PAGE).read_text()
 
 
+def test_two_at_once_do_not_work_on_the_same_runs(copy):
+    lock = locks.take(copy.runs / "knees" / locks.RUN_LOCK)
+    with locks.kept(lock), pytest.raises(RunError, match="Another reproduction is at work"):
+        again(copy)
+    again(copy)
+
+
 def test_a_run_stopped_before_its_record_begins_anew(copy):
     folder = copy.runs / "knees" / "random-1"
     for path in folder.iterdir():
@@ -182,6 +193,9 @@ def test_runs_of_the_first_kop_are_accepted(copy):
 
 def test_runs_with_other_settings_are_refused(copy):
     jobs = plan(replace(TINY, learning_rate=0.5, options={"dropout": 0.1}), (1, 2))
+    with pytest.raises(RunError, match=r"has learning_rate 0.02 instead of 0.5, options"):
+        again(copy, jobs)
+    shutil.rmtree(copy.out)
     with pytest.raises(RunError, match=r"random-1 has learning_rate 0.02 instead of 0.5, options"):
         again(copy, jobs)
     # a random split is no split by radiograph, whatever the folder is called
@@ -215,6 +229,24 @@ def test_what_was_collected_is_not_mixed_with_other_data(copy, tmp_path):
 
 
 # The page without training.
+
+
+def test_a_stored_run_is_not_replaced_by_one_with_other_settings(copy):
+    job = replace(copy.jobs[0], config=replace(copy.jobs[0].config, epochs=1))
+    shutil.rmtree(copy.runs / "knees")
+    train(job.config, copy.data, copy.runs / "knees" / job.name)
+    before = {p: p.read_bytes() for p in copy.out.rglob("*") if p.is_file()}
+    with pytest.raises(RunError, match=r"random-1 whose results .* has epochs 2 instead of 1"):
+        again(copy, [job])
+    assert {p: p.read_bytes() for p in copy.out.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["history.csv", "predictions.csv"])
+def test_altered_results_are_refused(copy, name):
+    path = copy.out / "knees" / "random-1" / name
+    path.write_text(path.read_text().replace("0.", "0.1", 1))
+    with pytest.raises(RunError, match=r"run random-1 in .* were altered"):
+        rebuild(copy.out)
 
 
 def test_the_page_follows_from_the_collected_files_alone(copy):
@@ -268,7 +300,10 @@ def test_the_audit_is_stored(whole):
     assert found["audit"]["random_split_leakage"] == report.random_split_leakage()
     assert set(found["audit"]["shortcuts"]) == {"file_facts", "nearest_picture"}
     for entry in found["runs"]:
-        with (whole.runs / "knees" / entry["name"] / "split.csv").open() as stream:
+        split_path = whole.runs / "knees" / entry["name"] / "split.csv"
+        digest = hashlib.sha256(split_path.read_bytes()).hexdigest()
+        assert entry["examined"]["split_sha256"] == digest  # drawn again as the run drew it
+        with split_path.open() as stream:
             parts = {row["file"]: row["part"] for row in csv.DictReader(stream)}
         training, test = ([f for f in parts if parts[f] == p] for p in ("training", "test"))
         config = entry["config"]
@@ -276,6 +311,9 @@ def test_the_audit_is_stored(whole):
         assert entry["examined"]["leakage"] == asdict(again.leakage)
         assert entry["examined"]["look_up"] == again.look_up.get_config()
         assert entry["examined"]["leakage"]["test_files"] == entry["split"]["test_files"]
+        told = Predictions.read(whole.out / "knees" / entry["name"] / "predictions.csv")
+        right = np.mean(told.predicted == told.true)
+        assert entry["examined"]["ahead"]["value"] == pytest.approx(right - again.look_up.value)
 
 
 def test_what_was_stored_stays_when_the_data_have_gone(copy):
@@ -302,6 +340,15 @@ def test_a_split_is_examined_once(copy, monkeypatch):
     rebuild(copy.out, copy.data, copy.jobs, copy.runs)
     assert len(asked) == 4
     assert stored(copy)["runs"][0]["examined"]["audit_version"] == "another"
+    # what an older KOP did not measure is made good, also where the runs have gone
+    old = stored(copy)
+    del old["runs"][0]["examined"]["ahead"]
+    write_json(copy.out / "knees" / results.RESULTS, old)
+    shutil.rmtree(copy.runs)
+    rebuild(copy.out, copy.data, copy.jobs, copy.runs)
+    assert len(asked) == 5
+    ahead = [stored(copy)["runs"][0]["examined"], before["runs"][0]["examined"]]
+    assert ahead[0]["ahead"] == ahead[1]["ahead"]
 
 
 def test_results_from_before_a_setting_was_there_still_fit(copy):
