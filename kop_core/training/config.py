@@ -162,6 +162,12 @@ class TrainingConfig:
                 raise RunError(f"The setting {name} cannot be {value!r}.")
         if not all(isinstance(word, str) for pair in self.leave_out.items() for word in pair):
             raise RunError("The setting leave_out must be names of files, each with a reason.")
+        for name, value in (self.augmentation.get_config() if self.augmentation else {}).items():
+            # A picture that is made smaller by all of its size has none left.
+            most = 1 if name == "zoom" else math.inf
+            number = isinstance(value, _NUMBER) and not isinstance(value, bool)
+            if not (isinstance(value, bool) if name == "mirror" else number and 0 <= value < most):
+                raise RunError(f"The setting {name} of the augmentation cannot be {value!r}.")
 
     def _checks_of_validation(self) -> tuple[tuple[bool, str], ...]:
         watched = self.validation_share > 0

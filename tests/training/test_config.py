@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from kop_core.datasets.feeding import Augmentation
@@ -32,6 +34,11 @@ def test_there_and_back():
         ({"options": {"dropout": 1.5}}, "dropout of the network paper must be a number from 0"),
         ({"options": {"head": "pooled"}}, "paper has no option 'head'. Known: dropout"),
         ({"network": "vgg16", "options": {"head": "big"}}, "Known: pooled, original"),
+        ({"augmentation": Augmentation(zoom="x")}, "zoom of the augmentation cannot be 'x'"),
+        ({"augmentation": Augmentation(zoom=1.0)}, "zoom of the augmentation cannot be 1.0"),
+        ({"augmentation": Augmentation(shift=math.nan)}, "shift of the augmentation"),
+        ({"augmentation": Augmentation(rotation=-1)}, "rotation of the augmentation"),
+        ({"augmentation": Augmentation(mirror="no")}, "mirror of the augmentation"),
         ({"network": "alexnet", "size": 32}, "alexnet takes pictures of 64 to 512"),
     ],
 )
