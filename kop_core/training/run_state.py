@@ -161,10 +161,12 @@ def shown_state(folder: Path, said: dict[str, Any], alive: bool | None = None) -
     claimed = said["state"]
     if alive is None:
         alive = locks.held(folder / locks.RUN_LOCK)
-    if claimed in ENDED and (claimed != FINISHED or RunFolder(folder).card.is_file()):
+    if claimed == FINISHED and RunFolder(folder).card.is_file():
         return claimed
-    if alive:
+    if alive:  # whoever is at work on it may not write what it says of itself
         return claimed if claimed in ALIVE else RUNNING
+    if claimed in (STOPPED, FAILED):
+        return FINISHED if card_state(folder) == FINISHED else claimed
     if is_starting(said):
         return QUEUED
     # The card is written last of all: only the word that it is there has not come through.

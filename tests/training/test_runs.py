@@ -189,6 +189,19 @@ def test_a_run_killed_after_its_card_has_finished(run):
     assert again(run).state == "finished" and again(run).message is None
 
 
+@pytest.mark.parametrize("said", ["failed", "stopped"])
+def test_a_run_that_train_goes_on_with_is_not_as_its_worker_left_it(run, said):
+    """``train --resume`` writes no state."""
+    paths = begun(run, 0.6, 0.7, state=said)
+    assert again(run).state == said
+    with locks.kept(locks.take(run.folder / "lock")):
+        assert again(run).state == "running"
+    write_json(paths.card, {"training": {"stopped": True}})
+    assert again(run).state == said
+    write_json(paths.card, {"training": {"stopped": False}})
+    assert again(run).state == "finished"
+
+
 BROKEN = {
     "state.json": b'{"format": 1, "state": "run',
     "run.json": b"\xff\xfe",
