@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +203,10 @@ def _check_same(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
     if options.out and options.out.resolve() != options.resume.resolve():
         raise RunError("A run goes on in its own folder: leave --out away with --resume.")
     record = RunFolder(options.resume).read_record()
-    kept = TrainingConfig.from_config(record["config"]).get_config()
+    config = TrainingConfig.from_config(record["config"])
+    kept = config.get_config()
+    if "options" in chosen:  # without those that the run's network has no use for
+        chosen = {**chosen, "options": replace(config, options=chosen["options"]).options}
     other = [k for k, v in chosen.items() if kept[k] != v]
     if other:
         named = ", ".join(f"{k} {kept[k]!r}" for k in other)

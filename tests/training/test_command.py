@@ -8,6 +8,7 @@ import pytest
 
 from kop_core.commands import train as command
 from kop_core.errors import RunError
+from kop_core.training import TrainingConfig
 from kop_core.training.run_folder import RunFolder, write_json
 
 
@@ -39,6 +40,18 @@ def test_split_and_other_options_reach_the_run(small_data, small_network, tmp_pa
         run("--resume", out, "--split", "random")
     with pytest.raises(RunError, match="options"):
         run("--resume", out, "--dropout", 0.5)
+
+
+def test_a_run_may_be_resumed_with_the_options_it_was_started_with(tmp_path):
+    """Of a network that has no batch normalisation."""
+    config = TrainingConfig(network="vgg16", options={"dropout": 0.3})
+    write_json(RunFolder(tmp_path).record, {"config": config.get_config(), "data": {}})
+    options = argparse.Namespace(out=None, resume=tmp_path)
+    chosen = {"options": {**TrainingConfig().options, "dropout": 0.3}}
+    command._check_same(options, chosen)
+    chosen["options"]["dropout"] = 0.5
+    with pytest.raises(RunError, match=r"options \{'dropout': 0.3\}"):
+        command._check_same(options, chosen)
 
 
 def test_by_radiograph_is_the_default(small_data, small_network, tmp_path):
