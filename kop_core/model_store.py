@@ -192,10 +192,17 @@ def get(model_id: str | None = None, folder: Path | None = None) -> Model:
 
     Raises:
         UnknownModel: if there is none of that id; the message lists those there are.
-        ModelError: if its folder is broken.
+        ModelError: if its folder is broken: no other is taken in place of the default.
     """
     folder = folder or default_folder()
     whole, broken = list_models(folder)
+    first = _default_id(folder) if model_id is None else None
+    for model in broken:
+        if model.id == first:
+            raise ModelError(
+                f"{model.reason} It is the model that is taken where none is named: name another, "
+                "or make another the default (models --make-default ID)."
+            )
     if model_id is None and whole:
         return whole[0]
     for model in whole:

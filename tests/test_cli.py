@@ -93,6 +93,10 @@ def test_a_default_is_chosen(models, shipped, capsys):
     assert other.startswith(f"{shipped.id} (") and not other.endswith("[default]")
     assert cli.main(["models", "--make-default", "third", "--models", str(models)]) == 1
     assert "There is no model called 'third'" in capsys.readouterr().err
+    (models / "second" / "history.csv").unlink()
+    assert cli.main(["models", "--models", str(models)]) == 1
+    said = capsys.readouterr()
+    assert shipped.id in said.out and "[default]" not in said.out and "second" in said.err
 
 
 def test_a_broken_model_is_one_sentence(models, shipped, capsys, full_size):

@@ -175,6 +175,16 @@ def test_a_default_that_is_none_is_passed_over(models, shipped, written):
     assert model_store.get(None, models).id == shipped.id
 
 
+def test_no_other_is_taken_in_place_of_a_default_that_is_broken(models, shipped):
+    model_store.publish(models / shipped.id, "z", models)
+    model_store.make_default("z", models)
+    (models / "z" / "history.csv").unlink()
+    with pytest.raises(ModelError, match=r"z lacks its history.csv.*taken where none is named"):
+        model_store.get(None, models)
+    assert model_store.get(shipped.id, models).id == shipped.id
+    assert [m.id for m in model_store.list_models(models)[0]] == [shipped.id]
+
+
 def test_a_default_that_cannot_be_written_is_said(models, shipped):
     (models / model_store.DEFAULT).mkdir()
     with pytest.raises(RunError, match=r"was not made the default: .*DEFAULT cannot be written"):

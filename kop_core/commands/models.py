@@ -9,6 +9,7 @@ from typing import Any
 
 from kop_core import model_store, wording
 from kop_core.commands.console import print_json
+from kop_core.errors import ModelError
 
 
 def add(commands: Any) -> None:
@@ -28,11 +29,20 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         print_json([m.summary() for m in whole] + [{"id": b.id, "error": b.reason} for b in broken])
         return 1 if broken else 0
-    for place, model in enumerate(whole):
+    taken = _default(options.models)
+    for model in whole:
         figure = wording.accuracy(model.card["evaluation"])
-        default = "" if place else " [default]"
+        default = " [default]" if model.id == taken else ""
         print(f"{model.id} ({model.version}): {model.title}{default}")
         print(f"    accuracy {figure}; {wording.split_badge(model.card['split'])[0]}")
     for model in broken:
         print(f"{model.id}: {model.reason}", file=sys.stderr)
     return 1 if broken else 0
+
+
+def _default(folder: Path | None) -> str | None:
+    """Return the id of the model that is taken where none is named, ``None`` if it is broken."""
+    try:
+        return model_store.get(folder=folder).id
+    except ModelError:
+        return None
