@@ -32,6 +32,7 @@ from kop_core.training.config import TrainingConfig
 from kop_core.training.precision import best_precision
 from kop_core.training.predicting import predict
 from kop_core.training.run_folder import RunFolder, lowest_loss, write_json
+from kop_core.training.run_state import read_json
 from kop_core.training.trainer import Progress, Report, Training
 from kop_core.training.versions import versions
 
@@ -182,9 +183,14 @@ class _Encoder(Training):
         self.classes = classes
 
     def go(self) -> Path:
-        if (self.run.path / FACTS).is_file():
-            return self.run.path / ENCODER
-        return super().go()
+        return self.run.path / ENCODER if self._has_finished() else super().go()
+
+    def _has_finished(self) -> bool:
+        try:
+            facts = read_json(self.run.path / FACTS)
+        except ValueError:  # whatever else is called so is not overwritten
+            return True
+        return facts is not None and not facts.get("stopped")
 
     def _load_all(self) -> None:
         learned, watched = divide(self.data.items, self.config.validation_share, self.config.seed)

@@ -15,7 +15,7 @@ from kop_core.datasets import scan
 from kop_core.errors import DataSetError, RunError
 from kop_core.networks import pretrained
 from kop_core.pretraining import ENCODER, FACTS, SETTINGS, encoder, pretrain
-from kop_core.training import Progress, train
+from kop_core.training import Progress, StopAsked, train
 from kop_core.training.config import TrainingConfig
 from kop_core.training.run_folder import RunFolder
 from tests.conftest import make_data
@@ -82,6 +82,19 @@ def test_it_goes_on_exactly_and_refuses_another_runs_folder(knees, small_network
     seen: list[str] = []
     pretrain(CONFIG, knees, tmp_path / "cut", lambda p: seen.append(p.stage))
     assert set(seen) == {"scanning"}  # it was done
+
+
+def test_one_that_was_stopped_goes_on(knees, small_network, tmp_path):
+    def stop(progress: Progress) -> None:
+        if progress.stage == "training" and progress.epoch == 2:
+            raise StopAsked
+
+    facts = tmp_path / "run" / FACTS
+    path = pretrain(CONFIG, knees, tmp_path / "run", stop)
+    assert json.loads(facts.read_text())["stopped"] and path.is_file()
+    pretrain(CONFIG, knees, tmp_path / "run")
+    found = json.loads(facts.read_text())
+    assert (found["stopped"], found["epochs_run"]) == (False, 2)
 
 
 def test_both_knees_of_a_person_stay_on_one_side(knees):
