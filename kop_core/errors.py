@@ -69,6 +69,12 @@ class MultipleFrames(RadiographError):
     code = "multiple_frames"
 
 
+class OutOfMemory(RadiographError):
+    """There was not enough memory to read the file; that says nothing of the file."""
+
+    code = "out_of_memory"
+
+
 class NoPixels(RadiographError):
     """A DICOM object without a picture: a report, a structure set, a plan."""
 

@@ -129,7 +129,7 @@ def read_dicom(data: bytes, name: str, digest: str, limits) -> Radiograph:
                 pixel_spacing=_spacing(dataset),
                 notes=notes,
             )
-        except RadiographError:
+        except (RadiographError, MemoryError):
             raise
         except Exception as error:  # hostile bytes make decoders raise anything at all
             raise TruncatedImage(

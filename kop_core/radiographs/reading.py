@@ -22,6 +22,7 @@ from kop_core.errors import (
     ImageTooSmall,
     MultipleFrames,
     NotAnImage,
+    OutOfMemory,
     RadiographError,
     TruncatedImage,
 )
@@ -121,11 +122,17 @@ def read(
         name = name or path.name
         data = _read_bytes(path, name, limits)
     digest = hashlib.sha256(data).hexdigest()
-    if _is_dicom(data, name):
-        from kop_core.radiographs import dicom  # pydicom takes a moment: only when needed
+    try:
+        if _is_dicom(data, name):
+            from kop_core.radiographs import dicom  # pydicom takes a moment: only when needed
 
-        return dicom.read_dicom(data, name, digest, limits)
-    return _read_picture(data, name, digest, limits)
+            return dicom.read_dicom(data, name, digest, limits)
+        return _read_picture(data, name, digest, limits)
+    except MemoryError as error:
+        raise OutOfMemory(
+            name,
+            "there was not enough memory to read the picture. Close other programs and try again.",
+        ) from error
 
 
 def _read_bytes(path: Path, name: str, limits: Limits) -> bytes:
@@ -168,7 +175,7 @@ def _read_picture(data: bytes, name: str, digest: str, limits: Limits) -> Radiog
                 _require_one_page(picture, name)
                 picture.load()
                 return _to_radiograph(picture, data, name, digest)
-        except RadiographError:
+        except (RadiographError, MemoryError):
             raise
         except Image.DecompressionBombError:
             raise ImageTooLarge(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kop_core import errors
-from kop_core.radiographs import Limits, Radiograph, read
+from kop_core.radiographs import Limits, Radiograph, read, reading
 
 GREY = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1))
 
@@ -256,6 +256,16 @@ def read_or_named_error(data: bytes) -> None:
 @given(st.binary(max_size=3000))
 def test_any_bytes_at_all(data):
     read_or_named_error(data)
+
+
+def test_too_little_memory_says_nothing_of_the_file(monkeypatch):
+    def fail(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(reading, "_to_radiograph", fail)
+    with pytest.raises(errors.OutOfMemory, match="not enough memory") as raised:
+        read(JPEG, "a.jpg")
+    assert (raised.value.file, raised.value.code) == ("a.jpg", "out_of_memory")
 
 
 @RELAXED
