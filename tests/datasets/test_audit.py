@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -12,9 +13,19 @@ from PIL import Image
 
 from kop_core import cli
 from kop_core.datasets import scan
-from kop_core.datasets.audit import audit, cache, engine, examine_split, with_radiographs
-from kop_core.datasets.audit.shortcuts import look_up
+from kop_core.datasets.audit import (
+    audit,
+    cache,
+    candidates,
+    engine,
+    examine_split,
+    threads,
+    with_radiographs,
+)
+from kop_core.datasets.audit.shortcuts import look_up, shortcuts
+from kop_core.datasets.audit.signature import Signature
 from kop_core.errors import DataSetError
+from kop_core.radiographs import reading
 from tests.datasets.copying import NEAR, PART, generated
 
 CLASSES = ("Normal", "Osteopenia", "Osteoporosis")
@@ -88,6 +99,30 @@ def test_the_report_as_json_has_counts_first_and_names_behind(collection):
     assert 0 <= leak["identical"] <= leak["near"] <= leak["any"] <= 1 and leak["test_files"] == 2
     ((_, conflict),) = found["conflicts"].items()
     assert set(conflict.values()) == {"healthy", "osteoporosis"} and len(conflict) == 4
+
+
+def test_the_largest_class_is_counted_among_the_files_that_are_asked():
+    """Nine files are too few to be asked about; they count in neither figure."""
+    counts = {"healthy": 20, "osteopenia": 9, "osteoporosis": 10}
+    files = [
+        engine.FileFacts(f"{true} {i}", true, f"{true} {i}", "", "", f"{true} {i}", 1, 9, 9,
+                         "PNG", "L", 0, 0)
+        for true, count in counts.items() for i in range(count)
+    ]  # fmt: skip
+    hashes = np.random.default_rng(0).normal(size=(39, 8, 8))
+    assert [s.majority for s in shortcuts(files, hashes)] == [20 / 30] * 2
+    # Too little to ask: the share among all.
+    assert [s.majority for s in shortcuts(files[12:29], hashes)] == [9 / 17] * 2
+
+
+def test_fewer_points_than_threads_can_be_compared(monkeypatch):
+    monkeypatch.setattr(threads, "workers", lambda: 8)
+    one = Signature(
+        np.zeros((9, 9), np.uint8), np.zeros((72, 48), np.float32),
+        np.zeros((192, 128), np.float16), np.zeros((1, 3), np.float32),
+        np.ones((1, 128), np.float16),
+    )  # fmt: skip
+    assert candidates.part_pairs([one, one]) == []
 
 
 def test_leakage_is_counted_by_strength():
@@ -175,6 +210,95 @@ def test_a_damaged_or_forbidden_cache_is_no_obstacle(collection, own_cache, monk
     own_cache.with_name("file").write_text("in the way")
     monkeypatch.setenv("KOP_CACHE", str(own_cache.with_name("file")))
     assert audit(scan(collection)).get_config()["groups"] == expected
+
+
+def _middle(whole: bytes) -> bytes:
+    half = len(whole) // 2
+    return whole[:half] + b"\xff\x00" * 30 + whole[half + 60 :]
+
+
+@pytest.mark.parametrize(
+    ("ending", "damage"),
+    [
+        ("npz", lambda whole: b""),
+        ("npz", lambda whole: whole[: len(whole) // 2]),
+        ("npz", lambda whole: whole[:60] + bytes(20) + whole[80:]),
+        ("npz", _middle),
+        ("npz", lambda whole: b"PK\x05\x06" + bytes(18)),
+        ("json", lambda whole: b""),
+        ("json", lambda whole: whole[: len(whole) // 2]),
+        ("json", lambda whole: re.sub(rb"\[300, 400,", b"[300,", whole)),
+        ("json", lambda whole: re.sub(rb'"(near|part)", ', b"", whole)),
+    ],
+    ids=["empty", "cut", "zeros", "middle", "no member", "no text", "cut text", "look", "match"],
+)
+def test_whatever_is_damaged_in_the_cache_is_looked_at_again(collection, own_cache, ending, damage):
+    expected = audit(scan(collection)).get_config()["groups"]
+    (path,) = own_cache.rglob(f"found-*.{ending}")
+    path.write_bytes(damage(path.read_bytes()))
+    assert audit(scan(collection)).get_config()["groups"] == expected
+
+
+def test_a_draft_of_the_cache_is_its_writers_own_and_does_not_stay(own_cache, monkeypatch):
+    drafts, save = [], np.savez_compressed
+
+    def told(stream, **arrays):
+        drafts.append(stream.name)
+        if len(drafts) == 2:
+            raise OSError(28, "No space left on device")
+        save(stream, **arrays)
+
+    monkeypatch.setattr(np, "savez_compressed", told)
+    for _ in range(2):
+        cache.write(["one"], {}, {}, [], {})
+    assert len(set(drafts)) == 2
+    assert {p.suffix for p in own_cache.rglob("found-*")} == {".json", ".npz"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [(PermissionError(13, "Permission denied"), "Permission denied"), (MemoryError(), "memory")],
+)
+def test_passing_trouble_is_named_and_not_kept(collection, monkeypatch, kind, says):
+    if isinstance(kind, MemoryError):
+        where, name = reading, "_to_radiograph"
+        fails = lambda *args: args[-2] == "d.png"  # noqa: E731
+    else:
+        where, name = Path, "open"
+        fails = lambda path, *args, **kwargs: path.name == "d.png"  # noqa: E731
+    data, plain = scan(collection), getattr(where, name)
+
+    def troubled(*args, **kwargs):
+        if fails(*args, **kwargs):
+            raise kind
+        return plain(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, troubled)
+        reasons = dict(audit(data).unreadable)
+    assert says in reasons["Normal/d.png"] and len(reasons) == 3
+    report = audit(data)
+    assert len(report.files) == 9 and len(report.unreadable) == 2
+
+
+def test_a_file_that_is_gone_meanwhile_is_named(collection):
+    data = scan(collection)
+    whole = audit(data)
+    (collection / "Normal/a.png").unlink()
+    (collection / "Osteopenia/b.png").unlink()
+    report = audit(data)
+    reasons = dict(report.unreadable)
+    assert set(reasons) == {
+        "Normal/a.png", "Osteopenia/b.png", "Normal/cut.png", "Osteopenia/text.png",
+    }  # fmt: skip
+    assert reasons["Normal/a.png"] == (
+        "the file cannot be opened any more (No such file or directory)."
+    )
+    assert len(report.groups()) == len(whole.groups()) and len(report.files) == 7
+    strengths = Counter(link.strength for link in report.links)
+    assert strengths == {"near": 1, "part": 1}  # of a's other files, by the copy that is left
+    found = examine_split(data, ["Normal/a again.png", "Normal/a.png"], ["Normal/d.png"], "r", 1)
+    assert found.leakage.test_files == 1
 
 
 def test_only_so_many_audits_are_kept(own_cache, monkeypatch):

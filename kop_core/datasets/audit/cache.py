@@ -10,9 +10,9 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -20,8 +20,9 @@ from kop_core.datasets.audit.report import Shortcut
 from kop_core.evaluation import Estimate
 
 # To be raised whenever an audit could find something else in the same bytes.
-VERSION = 4
+VERSION = 5
 _MOST = 60
+_Unpacked = TypeVar("_Unpacked")
 
 
 def folder() -> Path:
@@ -33,8 +34,14 @@ def folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "kop" / "audits"
 
 
-def read(digests: Sequence[str]) -> dict[str, Any] | None:
-    """Return what was kept for exactly these files, or ``None``."""
+def read(digests: Sequence[str], unpack: Callable[[dict[str, Any]], _Unpacked]) -> _Unpacked | None:
+    """Return what was kept for exactly these files, or ``None``.
+
+    Args:
+        digests: of the files, sorted.
+        unpack: makes of what :func:`write` was given what is returned; where it raises, what
+            was kept is damaged and counts for nothing.
+    """
     path = _path("found", digests)
     kept = _load(path)
     if kept is None:
@@ -42,8 +49,8 @@ def read(digests: Sequence[str]) -> dict[str, Any] | None:
     try:
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
             hashes = arrays["hashes"]
-        return {**kept, "hashes": dict(zip(kept["looks"], hashes, strict=True))}
-    except (OSError, ValueError, KeyError):
+        return unpack({**kept, "hashes": dict(zip(kept["looks"], hashes, strict=True))})
+    except Exception:  # damaged bytes make the readers of archives raise anything at all
         return None
 
 
@@ -58,10 +65,9 @@ def write(
     path = _path("found", digests)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = path.with_suffix(f".{os.getpid()}.npz")
         stacked = np.stack(list(hashes.values())) if hashes else np.empty((0, 0, 0), np.float16)
-        np.savez_compressed(draft, hashes=stacked)
-        draft.replace(path.with_suffix(".npz"))
+        with _replacing(path.with_suffix(".npz")) as stream:
+            np.savez_compressed(stream, hashes=stacked)
         _save(path, {"looks": looks, "matches": list(matches), "unreadable": unreadable})
         _prune(path.parent)
 
@@ -110,9 +116,20 @@ def _load(path: Path) -> dict[str, Any] | None:
 
 
 def _save(path: Path, value: dict[str, Any]) -> None:
-    draft = path.with_suffix(f".{os.getpid()}.part")
-    draft.write_text(json.dumps(value), encoding="utf-8")
-    draft.replace(path)
+    with _replacing(path) as stream:
+        stream.write(json.dumps(value).encode())
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a draft that takes a file's place when it is whole; several may be written at once."""
+    draft = path.with_name(f"{path.name}.{os.urandom(6).hex()}.part")
+    try:
+        with draft.open("wb") as stream:
+            yield stream
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _prune(kept_in: Path) -> None:

@@ -98,8 +98,9 @@ def _search(index, asked: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.n
     def ask(part: np.ndarray):
         return index.knnSearch(part, neighbours, params={"checks": _CHECKS})
 
+    parts = np.array_split(asked, min(threads.workers(), len(asked)))
     with threads.pool() as pool:
-        answers = list(pool.map(ask, np.array_split(asked, threads.workers())))
+        answers = list(pool.map(ask, parts))
     return np.vstack([a[0] for a in answers]), np.vstack([a[1] for a in answers])
 
 

@@ -31,11 +31,13 @@ from kop_core.datasets.audit.shortcuts import look_up, shortcuts
 from kop_core.datasets.audit.signature import WORK_SIDE, Signature, shrink, sign
 from kop_core.datasets.patients import summarise_patients
 from kop_core.datasets.scanning import DataSet, Item
-from kop_core.errors import RadiographError
+from kop_core.errors import FileMissing, OutOfMemory, RadiographError
 
 Progress = Callable[[str, int, int, float | None], None]
 SEEDS = (1, 2, 3, 4, 5)
 TEST_SHARE = 0.2
+# Trouble that says nothing of a file's bytes, and may be over the next time.
+_PASSING = (FileMissing, OutOfMemory)
 
 
 @dataclass(frozen=True)
@@ -70,20 +72,19 @@ def audit(
     began = time.monotonic()
     tell = _Telling(progress, began)
     found = _compare(data, tell, cache)
-    files, places = _facts(data, found)
-    links = _links(data, found, places)
+    files, gone = _facts(data, found)
+    links = _links(files, found)
     tell("measuring", 0, 1)
     measured = _measure(files, found, cache, seed)
     tell("measuring", 1, 1)
-    unreadable = [(i.file, found.unreadable[i.sha256]) for i in data.items
-                  if i.sha256 in found.unreadable]  # fmt: skip
+    reasons = {i.file: found.unreadable.get(i.sha256) or gone.get(i.file) for i in data.items}
     return AuditReport(
         data.folder,
         data.source.resolve().name,
         data.fingerprint,
         tuple(files),
         tuple(links),
-        tuple(unreadable),
+        tuple((file, reason) for file, reason in reasons.items() if reason),
         data.passed_over,
         measured,
         _leakage(files, links),
@@ -160,8 +161,8 @@ def examine_split(
         Both; files that cannot be read are left out.
     """
     found = _compare(data, _Telling(progress, time.monotonic()), True)
-    files, places = _facts(data, found)
-    links = _links(data, found, places)
+    files, _ = _facts(data, found)
+    links = _links(files, found)
     part = {**dict.fromkeys(training, 0), **dict.fromkeys(test, 1)}
     kept = [place for place, facts in enumerate(files) if facts.file in part]
     in_test = np.array([bool(part[files[place].file]) for place in kept])
@@ -213,12 +214,10 @@ class _Found:
 def _compare(data: DataSet, tell: _Telling, use_cache: bool) -> _Found:
     distinct = {item.sha256: item for item in reversed(data.items)}
     order = sorted(distinct)
-    kept = kept_audits.read(order) if use_cache else None
+    kept = kept_audits.read(order, _unpacked) if use_cache else None
     if kept:
-        looks = {sha: _Looks(*row) for sha, row in kept["looks"].items()}
-        matches = [tuple(m) for m in kept["matches"]]
-        return _Found(looks, kept["hashes"], matches, kept["unreadable"])
-    looks, signatures, unreadable = _read_all(data, [distinct[sha] for sha in order], tell)
+        return kept
+    looks, signatures, faults = _read_all(data, [distinct[sha] for sha in order], tell)
     readable = list(looks)
     with _single_threaded_opencv():
         copies = find_copies(
@@ -231,12 +230,22 @@ def _compare(data: DataSet, tell: _Telling, use_cache: bool) -> _Found:
         for m in copies
     ]  # fmt: skip
     hashes = {sha: signatures[sha].whole.astype(np.float16) for sha in readable}
+    unreadable = {sha: fault.reason for sha, fault in faults.items()}
     found = _Found(looks, hashes, matches, unreadable)
-    if use_cache:
+    if use_cache and not any(isinstance(fault, _PASSING) for fault in faults.values()):
         kept_audits.write(
             order, {sha: _row(k) for sha, k in looks.items()}, hashes, matches, unreadable
         )
     return found
+
+
+def _unpacked(kept: dict) -> _Found:
+    looks = {sha: _Looks(*row) for sha, row in kept["looks"].items()}
+    matches = [
+        (one, other, strength, mirrored, likeness)
+        for one, other, strength, mirrored, likeness in kept["matches"]
+    ]
+    return _Found(looks, kept["hashes"], matches, dict(kept["unreadable"]))
 
 
 def _row(looks: _Looks) -> tuple:
@@ -247,22 +256,22 @@ def _read_all(data: DataSet, items: Sequence[Item], tell: _Telling):
     """Read and sign every distinct file, in threads; the order does not depend on them."""
     looks: dict[str, _Looks] = {}
     signatures: dict[str, Signature] = {}
-    unreadable: dict[str, str] = {}
+    faults: dict[str, RadiographError] = {}
 
     def one(item: Item):
         try:
             return item, *_look(data.path(item))
         except RadiographError as error:
-            return item, error.reason, None
+            return item, error, None
 
     with _single_threaded_opencv(), threads.pool() as pool:
         for done, (item, look, signature) in enumerate(_bounded(pool, one, items), start=1):
             if signature is None:
-                unreadable[item.sha256] = look
+                faults[item.sha256] = look
             else:
                 looks[item.sha256], signatures[item.sha256] = look, signature
             tell("reading", done, len(items))
-    return looks, signatures, unreadable
+    return looks, signatures, faults
 
 
 def _look(path: Path) -> tuple[_Looks, Signature]:
@@ -330,34 +339,37 @@ def _names(groups: Sequence) -> list[str]:
     return [f"G{numbers[group]:0{width}d}" for group in groups]
 
 
-def _facts(data: DataSet, found: _Found) -> tuple[list[FileFacts], dict[str, int]]:
-    """Return the readable files, and the first place of each digest."""
-    readable = [item for item in data.items if item.sha256 in found.looks]
-    names = _names([found.stands_for[item.sha256] for item in readable])
-    files, first = [], {}
-    for place, (item, name) in enumerate(zip(readable, names)):
-        first.setdefault(item.sha256, place)
-        looks = found.looks[item.sha256]
-        size = data.path(item).stat().st_size
-        files.append(
-            FileFacts(item.file, item.true, name, item.radiograph, item.patient, item.sha256, size,
-                      looks.width, looks.height, looks.format, looks.mode, looks.brightness,
-                      looks.contrast)
-        )  # fmt: skip
-    return files, first
-
-
-def _links(data: DataSet, found: _Found, first: dict[str, int]) -> list[Link]:
-    links, place = [], 0
+def _facts(data: DataSet, found: _Found) -> tuple[list[FileFacts], dict[str, str]]:
+    """Return the readable files, and those that are there no more, with the reason."""
+    sizes, gone = {}, {}
     for item in data.items:
-        if item.sha256 not in found.looks:
-            continue
-        if first[item.sha256] != place:
-            links.append(Link(first[item.sha256], place, "identical", False, 1.0))
-        place += 1
+        if item.sha256 in found.looks:
+            try:
+                sizes[item.file] = data.path(item).stat().st_size
+            except OSError as error:
+                gone[item.file] = f"the file cannot be opened any more ({error.strerror})."
+    readable = [item for item in data.items if item.file in sizes]
+    names = _names([found.stands_for[item.sha256] for item in readable])
+    files = []
+    for item, name in zip(readable, names):
+        looks = found.looks[item.sha256]
+        files.append(
+            FileFacts(item.file, item.true, name, item.radiograph, item.patient, item.sha256,
+                      sizes[item.file], looks.width, looks.height, looks.format, looks.mode,
+                      looks.brightness, looks.contrast)
+        )  # fmt: skip
+    return files, gone
+
+
+def _links(files: Sequence[FileFacts], found: _Found) -> list[Link]:
+    links, first = [], {}
+    for place, facts in enumerate(files):
+        if first.setdefault(facts.sha256, place) != place:
+            links.append(Link(first[facts.sha256], place, "identical", False, 1.0))
     for one, other, strength, mirrored, likeness in found.matches:
-        low, high = sorted((first[one], first[other]))
-        links.append(Link(low, high, strength, mirrored, likeness))
+        if one in first and other in first:
+            low, high = sorted((first[one], first[other]))
+            links.append(Link(low, high, strength, mirrored, likeness))
     return sorted(links, key=lambda link: (link.first, link.second))
 
 

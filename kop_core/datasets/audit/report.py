@@ -82,7 +82,8 @@ class Shortcut:
         random: share of the files that it calls as they are filed, in five folds by file;
             ``None`` if there is too little to measure.
         by_radiograph: the same in five folds by radiograph.
-        majority: share of the largest class, what calling everything that would score.
+        majority: share of the largest class among the same files, what calling everything that
+            would score.
     """
 
     name: str

@@ -46,7 +46,8 @@ def shortcuts(
         "file_facts": _by_facts([files[p] for p in places], true, seed),
         "nearest_picture": _by_look_up([hashes[p] for p in places], true),
     }
-    majority = max(Counter(f.true for f in files).values()) / len(files)
+    asked = true.tolist() or [f.true for f in files]
+    majority = max(Counter(asked).values()) / len(asked)
     found = []
     for name, answer in answers.items():
         at_random, grouped = (_measure(answer, true, group, by, seed) for by in (False, True))
