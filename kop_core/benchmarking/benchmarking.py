@@ -241,12 +241,14 @@ class _Work:
                 told.began(job, place, len(jobs), left.of(jobs[place - 1 :]))
             since = time.monotonic()
             try:
-                runs.require_room(self.folder, _parameters(job))
-                runs.do(job, self.folder, data, told.report, keep_models)
+                with runs.explained():
+                    runs.require_room(self.folder, _parameters(job))
+                    runs.do(job, self.folder, data, told.report, keep_models)
             except runs.NoRoom:
                 raise
             except KopError as error:
-                failed[job.name] = error
+                # Not the error itself: its traceback holds the job's network and pictures.
+                failed[job.name] = RunError(str(error))
                 continue
             left.note(job, time.monotonic() - since)
             if self.completes(job):
@@ -277,7 +279,7 @@ class _Work:
             else job
             for job in jobs
         ]
-        cluster.do(ray, sent, self.folder, data, on, ended)
+        cluster.do(ray, sent, self.folder, data, self.facts["fingerprint"], on, ended)
         return failed
 
 

@@ -10,6 +10,7 @@ cluster, never from a file of KOP's: name only a cluster that you trust.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import tempfile
@@ -22,6 +23,7 @@ from typing import Any
 from kop_core.benchmarking import runs
 from kop_core.benchmarking.planning import Job
 from kop_core.errors import KopError, RunError
+from kop_core.training import transfer
 from kop_core.training.config import TrainingConfig
 from kop_core.training.run_folder import RunFolder
 from kop_core.training.versions import versions
@@ -143,8 +145,8 @@ def _require_node(ray: Any, cluster: Cluster) -> None:
 
 
 def do(
-    ray: Any, jobs: Sequence[Job], folder: Path, data_folder: Path, cluster: Cluster,
-    ended: Callable[[Job, KopError | None, int], None],
+    ray: Any, jobs: Sequence[Job], folder: Path, data_folder: Path, fingerprint: str,
+    cluster: Cluster, ended: Callable[[Job, KopError | None, int], None],
 ) -> None:  # fmt: skip
     """Have jobs done by a cluster, and keep what is small of each as soon as it ends.
 
@@ -153,6 +155,7 @@ def do(
         jobs: what to do.
         folder: of the data set's runs, here.
         data_folder: the radiographs, under a path that every node sees.
+        fingerprint: of them, as they are here.
         cluster: what a job takes.
         ended: called with a job, why it failed (or ``None``), and how many are left.
 
@@ -172,16 +175,27 @@ def do(
     while waiting:
         done, _ = ray.wait(list(waiting), num_returns=1)
         job = waiting.pop(done[0])
-        ended(job, _take(ray, done[0], RunFolder(folder / job.name), job), len(waiting))
+        error = _take(ray, done[0], RunFolder(folder / job.name), job, fingerprint)
+        ended(job, error, len(waiting))
 
 
-def _take(ray: Any, reference: Any, run: RunFolder, job: Job) -> KopError | None:
+def _take(ray: Any, reference: Any, run: RunFolder, job: Job, fingerprint: str) -> KopError | None:
+    """Keep what came of a job, if it is what was asked for; return why not, or ``None``."""
     try:
         found = ray.get(reference)
     except Exception as error:  # of the node, of Ray, or of what ran there
         return RunError(f"{job.name} failed on the cluster ({_first_line(error)}).")
     if "failed" in found:
         return RunError(found["failed"])
+    record = json.loads(found["files"]["run.json"])
+    problem = runs.differs(record, job, fingerprint)
+    if not problem and record["pretrained"] != transfer.origin(job.config):
+        problem = "began with other weights than those there are here"
+    if problem:
+        return RunError(
+            f"What came of {job.name} on the node {found['node']} {problem}. The data and the "
+            "weights must be the same on all nodes."
+        )
     runs.keep(run, found["files"])
     return None
 
@@ -217,8 +231,10 @@ def _work(
     job = Job(name, TrainingConfig.from_config(dict(config)))
     try:
         with tempfile.TemporaryDirectory(prefix="kop-") as folder:
-            runs.do(job, Path(folder), data_folder)
-            return {"files": runs.files_of(RunFolder(Path(folder) / name))}
+            with runs.explained():
+                runs.do(job, Path(folder), data_folder)
+                files = runs.files_of(RunFolder(Path(folder) / name))
+            return {"files": files, "node": node}
     except KopError as error:
         return {"failed": str(error)}
 

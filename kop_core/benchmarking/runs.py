@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kop_core import model_store
 from kop_core.benchmarking.planning import Job, differing, settings_of
-from kop_core.errors import RunError
+from kop_core.errors import KopError, RunError
 from kop_core.reproduction.runs import FINISHED, MISSING, UNFINISHED, clear_if_not_begun, state
-from kop_core.training import Progress, resume, train
+from kop_core.training import Progress, StopAsked, resume, train
 from kop_core.training.config import TrainingConfig
 from kop_core.training.run_folder import RunFolder, replacing
 
@@ -24,6 +26,7 @@ _ANOTHER = "Name another folder with --runs, or take that one away."
 # it is whole; the model and spare room come on top.
 _BYTES_A_PARAMETER = 2 * 3 * 4 + 4
 _SPARE = 50 * 10**6
+_NO_MEMORY = "There was not enough memory. End other programs, or choose smaller images."
 
 
 class NoRoom(RunError):
@@ -42,18 +45,50 @@ def check(run: RunFolder, job: Job, fingerprint: str | None) -> dict[str, Any]:
         RunError: if it was made with other settings or on other data.
     """
     record = run.read_record()
-    config = TrainingConfig.from_config(record["config"])
-    there, wanted = settings_of(config), settings_of(job.config)
-    there["fold"], wanted["fold"] = config.fold, job.config.fold
+    problem = differs(record, job, fingerprint)
+    if problem:
+        raise RunError(f"The run in {run.path} {problem}. {_ANOTHER}")
+    return record
+
+
+def differs(record: Mapping[str, Any], job: Job, fingerprint: str | None) -> str | None:
+    """Return, as the rest of a sentence, how a run is not the one that is wanted, or ``None``.
+
+    Args:
+        record: what its ``run.json`` says.
+        job: what is wanted.
+        fingerprint: of the data, if that is known.
+
+    Raises:
+        RunError: if its settings cannot be read.
+    """
+    config = config_of(record)
+    there, wanted = ({**settings_of(c), "fold": c.fold} for c in (config, job.config))
+    return unlike(there, record["data"]["fingerprint"], wanted, fingerprint)
+
+
+def unlike(
+    there: Mapping[str, Any], on: str, wanted: Mapping[str, Any], fingerprint: str | None
+) -> str | None:
+    """Return, as the rest of a sentence, how a run is not the one that is wanted, or ``None``.
+
+    Args:
+        there: its settings.
+        on: fingerprint of its data.
+        wanted: settings that are wanted.
+        fingerprint: of the data, if that is known.
+    """
     found = differing(there, wanted)
     if found:
-        raise RunError(f"The run in {run.path} has {', '.join(found)}. {_ANOTHER}")
-    if fingerprint not in (None, record["data"]["fingerprint"]):
-        raise RunError(
-            f"The run in {run.path} was trained on other pictures than those there are now "
-            f"(another fingerprint). {_ANOTHER}"
-        )
-    return record
+        return f"has {', '.join(found)}"
+    if fingerprint not in (None, on):
+        return "was trained on other pictures than those there are now (another fingerprint)"
+    return None
+
+
+def config_of(record: Mapping[str, Any]) -> TrainingConfig:
+    """Return the settings of a run by its record."""
+    return TrainingConfig.from_config(record["config"])
 
 
 def read_card(run: RunFolder) -> dict[str, Any]:
@@ -92,18 +127,50 @@ def do(
         keep_model: leave the model; else only what is small stays.
 
     Raises:
-        RunError: if the training fails.
+        Exception: whatever ended the training; see :func:`explained`.
     """
     import keras
 
     run = RunFolder(folder / job.name)
     clear_if_not_begun(run)
-    if state(run) == UNFINISHED:
-        resume(run.path, report, data_folder)
-    elif state(run) == MISSING:
-        train(job.config, data_folder, run.path, report)
-    keras.utils.clear_session()  # the next run is another network
+    try:
+        if state(run) == UNFINISHED:
+            resume(run.path, report, data_folder)
+        elif state(run) == MISSING:
+            train(job.config, data_folder, run.path, report)
+    finally:
+        keras.utils.clear_session()  # the next run is another network
     slim(run, keep_model)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Make an error of another library, or of the system, one of this job alone.
+
+    Raises:
+        NoRoom: if the disk is full.
+        KopError: for every other error.
+    """
+    try:
+        yield
+    except (KopError, StopAsked):
+        raise
+    except MemoryError as error:
+        raise RunError(_NO_MEMORY) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoRoom(
+                "The disk is full. Free some space, and call the benchmark again: it goes on "
+                "after the last whole epoch."
+            ) from error
+        raise RunError(
+            f"A file could not be read or written: {error.strerror or type(error).__name__}."
+        ) from error
+    except Exception as error:
+        kind = type(error).__name__
+        if kind == "ResourceExhaustedError":  # TensorFlow's
+            raise RunError(_NO_MEMORY) from error
+        raise RunError(f"Something went wrong that KOP did not foresee ({kind}).") from error
 
 
 def slim(run: RunFolder, keep_model: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections import namedtuple
 from dataclasses import replace
@@ -135,6 +136,56 @@ def test_a_job_that_fails_does_not_stop_the_others(copy, monkeypatch):
         again(copy)
     text = (copy.out / page.PAGE).read_text()
     assert "**1 of 2 repeats of networks done**: paper (radiograph, repeat 1) has 1 of 2" in text
+
+
+def exhausted() -> Exception:
+    """Return what TensorFlow raises when a processor has no memory left."""
+    import tensorflow as tf
+
+    return tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (exhausted, "not enough memory"),
+        (MemoryError, "not enough memory"),
+        (lambda: ValueError("shapes"), r"did not foresee \(ValueError\)"),
+        (lambda: OSError(5, "Input/output error", "patient.png"), "Input/output error"),
+    ],
+)
+def test_an_error_of_any_kind_is_that_of_its_job_alone(copy, monkeypatch, made, says):
+    shutil.rmtree(copy.out)
+    for job in copy.wanted[0].jobs:
+        shutil.rmtree(copy.runs / "knees" / job.name)
+    cleared, begun = [], []
+
+    def train(config, *_):
+        begun.append(config.fold)
+        raise made()
+
+    monkeypatch.setattr(runs, "train", train)
+    monkeypatch.setattr("keras.utils.clear_session", lambda: cleared.append(True))
+    with pytest.raises(RunError, match=rf"2 of 2 jobs failed.*{says}") as caught:
+        again(copy, copy.wanted[:1])
+    assert begun == [1, 2] and len(cleared) >= 2
+    assert "patient" not in str(caught.value)
+
+
+def test_a_disk_that_fills_up_in_the_middle_stops_it(copy, monkeypatch):
+    shutil.rmtree(copy.out)
+    for job in copy.wanted[0].jobs:
+        shutil.rmtree(copy.runs / "knees" / job.name)
+    begun = []
+
+    def train(config, *_):
+        begun.append(config.fold)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(runs, "train", train)
+    with pytest.raises(runs.NoRoom, match=r"disk is full.*goes on after"):
+        again(copy, copy.wanted[:1])
+    assert begun == [1]
 
 
 def test_a_full_disk_stops_it(copy, monkeypatch):

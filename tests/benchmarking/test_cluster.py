@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -18,6 +19,7 @@ import pytest
 from kop_core.benchmarking import RECIPE, Cluster, Told, benchmark, plan, results, runs, speed
 from kop_core.benchmarking import cluster as clusters
 from kop_core.errors import RunError
+from kop_core.training.run_folder import RunFolder
 from tests.conftest import REQUIRE_ALL, make_data, write_radiographs
 
 # The network that is ready soonest, at its smallest.
@@ -161,3 +163,34 @@ def test_a_node_that_could_give_other_results_says_so(tmp_path):
     assert "does not see" in found["failed"] and "same path" in found["failed"]
     found = clusters._work(job.name, config, str(tmp_path), {}, 1)
     assert str(tmp_path) in found["failed"]  # there is no picture in it
+
+
+def came_back(job, **record):
+    """Return a cluster that has done a job, with what the record of its run says."""
+    said = {"config": job.config.get_config(), "data": {"fingerprint": "f"}, "pretrained": None}
+    files = dict.fromkeys(runs.KEPT, b"") | {"run.json": json.dumps(said | record).encode()}
+
+    class Ray:
+        def get(self, _):
+            return {"files": files, "node": "there"}
+
+    return Ray()
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        ({"data": {"fingerprint": "g"}}, "on the node there was trained on other pictures"),
+        (
+            {"pretrained": {"name": "a", "sha256": "b"}},
+            "on the node there began with other weights",
+        ),
+    ],
+)
+def test_a_node_with_other_data_fails_its_job_alone(record, says, tmp_path):
+    job = plan(["paper"], ["radiograph"], 2)[0].jobs[0]
+    run = RunFolder(tmp_path / job.name)
+    error = clusters._take(came_back(job, **record), None, run, job, "f")
+    assert says in str(error) and not run.path.exists()
+    assert clusters._take(came_back(job), None, run, job, "f") is None
+    assert {path.name for path in run.path.iterdir()} == set(runs.KEPT)
