@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 MAX_CATEGORIES = 12
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "-", "?"})
 # Columns that may say who a patient is have no place in a report.
-_NAMING = re.compile(r"name|birth|address|phone|mail|contact", re.IGNORECASE)
+_NAMING = re.compile(
+    r"name|birth|born|address|phone|mail|contact|initials|post.?code|accession|(?<![a-z])"
+    r"(dob|id|mrn|ssn|nhs|zip|tel|(record|hospital|chart|insurance).?(no|nr|number))(?![a-z])",
+    re.IGNORECASE,
+)
+_NEXT_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def summarise_patients(data: DataSet) -> dict[str, Any]:
     """Return the patient variables of a data set by class, as plain values.
 
     Each patient counts once in a class where patients are named; else each file does.
-    Columns whose title speaks of names, births or addresses are left out.
+    Columns whose title speaks of names, births, addresses or numbers of persons are left out.
 
     Returns:
         ``counted``, ``"patients"`` or ``"files"``; ``known``, how many of them have
@@ -32,20 +37,26 @@ def summarise_patients(data: DataSet) -> dict[str, Any]:
         - ``"number"``: ``by_class`` gives ``n``, ``missing``, ``median``, ``low_quartile``,
           ``high_quartile``, ``min`` and ``max``;
         - ``"category"``: ``by_class`` gives ``n``, ``missing`` and ``counts`` by value;
-        - ``"text"``: ``distinct``, how many different values there are (none is shown).
+        - ``"text"``: ``distinct``, how many different values there are (none is shown): many,
+          or another one for everybody.
 
         ``{}`` if nothing is known.
     """
     if not data.patients:
         return {}
     rows, counted = _counted(data)
-    columns = dict.fromkeys(c for _, row in rows for c in row if not _NAMING.search(c))
+    columns = dict.fromkeys(c for _, row in rows for c in row if not _may_name(c))
     present = [name for name in data.counts() if any(true == name for true, _ in rows)]
     return {
         "counted": counted,
         "known": len(rows),
         "variables": {c: _variable(c, rows, present) for c in columns},
     }
+
+
+def _may_name(column: str) -> bool:
+    """Whether a column, by its title, may say who a patient is."""
+    return bool(_NAMING.search(_NEXT_WORD.sub(" ", column)))
 
 
 def _counted(data: DataSet) -> tuple[list[tuple[str, Any]], str]:
@@ -68,7 +79,8 @@ def _variable(column: str, rows: Sequence[tuple[str, Any]], present: list[str]) 
     distinct = len(set(values))
     if None not in numbers and distinct > 2:
         return {"kind": "number", "by_class": {n: _quartiles(by_class[n]) for n in present}}
-    if distinct <= MAX_CATEGORIES:
+    everybodys_own = None in numbers and distinct == len(values)
+    if distinct <= MAX_CATEGORIES and not everybodys_own:
         return {"kind": "category", "by_class": {n: _categories(by_class[n]) for n in present}}
     return {"kind": "text", "distinct": distinct}
 

@@ -437,6 +437,30 @@ def test_many_different_words_are_counted_and_not_shown(small_data):
     assert found["variables"] == {"history": {"kind": "text", "distinct": 15}}
 
 
+def test_what_may_say_who_a_patient_is_has_no_place_in_a_report(small_data):
+    naming = (
+        "dob", "patient_dob", "DateOfBirth", "born", "MRN", "patientMRN", "ssn", "NHS number",
+        "Initials", "study_id", "StudyID", "zip", "ZIP code", "postcode", "post code",
+        "AccessionNumber", "record no", "hospital_number",
+    )  # fmt: skip
+    kept = ("age", "hospital_stay", "hypothyroid", "idiopathic", "recorded_falls", "zipped", "side")
+    columns = (*naming, *kept)
+    rows = [
+        f"Normal/Normal {i}.png," + ",".join("ab"[i % 2] for _ in columns) for i in range(6)
+    ]  # fmt: skip
+    table = small_data / "patients.csv"
+    table.write_text("\n".join([f"file,{','.join(columns)}", *rows]))
+    assert tuple(summarise_patients(scan(small_data))["variables"]) == kept
+
+
+def test_words_of_which_everybody_has_others_are_not_shown(small_data):
+    rows = [f"Normal/Normal {i}.png,word{i},{i},{'ab'[i % 2]}" for i in range(5)]
+    (small_data / "patients.csv").write_text("\n".join(["file,seen_by,visits,side", *rows]))
+    variables = summarise_patients(scan(small_data))["variables"]
+    assert variables["seen_by"] == {"kind": "text", "distinct": 5}
+    assert [variables[name]["kind"] for name in ("visits", "side")] == ["number", "category"]
+
+
 def test_patients_that_cannot_be_read_are_named(small_data):
     (small_data / "patients.csv").write_bytes(b"file,age\nx,\xff")
     data = scan(small_data)
