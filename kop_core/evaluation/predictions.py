@@ -89,7 +89,8 @@ class Predictions:
                         f"{path.name} lacks the column {', '.join(missing)}. A table of "
                         f"predictions has the columns {', '.join(COLUMNS)}."
                     )
-                for line, row in enumerate(rows, start=2):
+                for row in rows:
+                    line = rows.line_num  # empty lines are passed over, and count
                     where = f"{path.name}, line {line}"
                     p = _probabilities(row, where)
                     _note_file(files, row["file"], line, where)

@@ -42,6 +42,7 @@ def test_a_part_keeps_rows_together():
         (HEAD + "a,R1,healthy,1\n", "not a number"),
         (HEAD + "a,R1,healthy,1,0,0\na,R2,healthy,1,0,0\n", "line 3: 'a' is on line 2 already"),
         (HEAD + ",R1,healthy,1,0,0\n", "line 2: there is no name of a file"),
+        (HEAD + "\n\na,R1,normal,1,0,0\n", "line 4: 'normal'"),
     ],
 )
 def test_bad_tables_are_named_with_the_line(tmp_path, text, says):
