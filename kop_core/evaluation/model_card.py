@@ -102,7 +102,8 @@ def _algorithm(card: _Card) -> str | None:
     training = card["training"]
     config = training.get("config") or {}
     named = ("optimizer", "learning_rate", "schedule", "warmup_epochs", "batch_size", "seed")
-    said = [f"{name.replace('_', ' ')} {config[name]}" for name in named if config.get(name)]
+    given = {name: config[name] for name in named if config.get(name) is not None}
+    said = [f"{name.replace('_', ' ')} {value}" for name, value in given.items()]
     options = {**card.get("options", {}), **config.get("options", {})}
     said += [f"{name.replace('_', ' ')} {value}" for name, value in options.items()]
     if "epochs_run" in training:
@@ -299,7 +300,10 @@ def _partitions(card: _Card) -> str:
     if "seed" in split:
         said.append(f"seed {split['seed']}")
     if "training_files" in split and "test_files" in split:
-        said.append(f"{split['training_files']:,} files to train, {split['test_files']:,} to test")
+        said.append(f"{split['training_files']:,} files to train")
+        if split.get("validation_files"):
+            said.append(f"{split['validation_files']:,} to validate while it trains")
+        said.append(f"{split['test_files']:,} to test")
     return ", ".join(said) + "."
 
 

@@ -77,6 +77,16 @@ def test_what_the_card_says_is_said(card):
     assert card["evaluation"]["interval"] in found["Uncertainty"].text
 
 
+def test_a_validation_part_and_a_seed_of_nought_are_said(card):
+    card["split"] |= {"training_files": 1000, "validation_files": 132, "test_files": 283}
+    card["training"]["config"]["seed"] = 0
+    found = by_name(card)
+    assert "1,000 files to train, 132 to validate while it trains, 283 to test" in (
+        found["19. Assignment to partitions"].text
+    )
+    assert "seed 0" in found["Training algorithm and settings"].text
+
+
 def test_what_it_does_not_say_is_unknown(card):
     del card["split"]["left_out_files"]  # as on cards of the first KOP
     found = by_name(card)
