@@ -85,7 +85,7 @@ class ClassRow:
         name: the class.
         precision: share of those called so that are.
         recall: share of those that are that were called so.
-        f1: their harmonic mean.
+        f1: the harmonic mean of the two as printed, so it says nothing that they do not.
     """
 
     name: str
@@ -162,16 +162,6 @@ class Margins:
 
 def _thousandths(share: float) -> int:
     return round(1000 * share)
-
-
-def f1_as_printed(row: ClassRow) -> float:
-    """Return F1 of a row's printed precision and recall, cut off to three places.
-
-    It is what the paper prints: F1 was computed there from figures cut off before, so it
-    says nothing that precision and recall do not.
-    """
-    precision, recall = _thousandths(row.precision), _thousandths(row.recall)
-    return (2 * precision * recall // (precision + recall)) / 1000
 
 
 def _class_margins(row: ClassRow, images: int) -> list[tuple[int, int, int]]:

@@ -77,7 +77,8 @@ def test_exactly_one_set_of_margins_fits():
 
 def test_f1_follows_from_the_printed_precision_and_recall():
     for row in published.TABLE_2:
-        assert published.f1_as_printed(row) == row.f1
+        precision, recall = (round(1000 * share) for share in (row.precision, row.recall))
+        assert 2 * precision * recall // (precision + recall) == round(1000 * row.f1)
 
 
 def test_one_number_is_free():
