@@ -270,11 +270,16 @@ def unsafe_path(name: str, limits: ArchiveLimits) -> str | None:
         return "an absolute path"
     if ".." in parts:
         return "the path leads out of the archive"
-    if not name.isprintable():
+    if not all(map(_can_be_shown, name)):
         return "the name has characters that cannot be shown"
     if len(name.encode(errors="replace")) > limits.max_name or len(parts) > limits.max_depth:
         return "the path is too long or too deep"
     return None
+
+
+def _can_be_shown(character: str) -> bool:
+    # Spaces of other widths count as not printable; macOS puts one into names of screenshots.
+    return character.isprintable() or unicodedata.category(character) == "Zs"
 
 
 def unsafe_kind(member: zipfile.ZipInfo) -> str | None:
@@ -310,7 +315,7 @@ def is_litter(name: str) -> bool:
 def shown_name(name: str) -> str:
     """Return a member's name as it can be shown."""
     plain = name.encode(errors="replace").decode()
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in plain)
+    shown = "".join(c if _can_be_shown(c) else "\N{REPLACEMENT CHARACTER}" for c in plain)
     return shown if len(shown) <= 200 else f"{shown[:200]}…"
 
 

@@ -101,6 +101,13 @@ def test_names_that_are_left_out(tmp_path, name, reason):
     assert reason in said and shown.isprintable() and len(shown) < 202
 
 
+def test_spaces_that_systems_put_into_names_are_taken(tmp_path):
+    name = "Normal/Screenshot at 9.41.00\N{NARROW NO-BREAK SPACE}AM.png"
+    assert unpack(packed({name: picture()}), tmp_path / "out") == []
+    assert written(tmp_path / "out") == {name}
+    assert len(scan(tmp_path / "out").items) == 1
+
+
 def special(name: str, mode: int) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name)
     info.external_attr = (mode | 0o644) << 16
