@@ -344,15 +344,25 @@ def _budget(results: Results) -> Iterator[str]:
     shared = {
         key: value for key, value in settings[0].items() if all(s[key] == value for s in settings)
     }
-    precisions = sorted({str(f["precision"]) for e in results.finished for f in e["of_folds"]})
     rows = [(title, say(shared)) for title, needs, say in _SHARED if needs <= shared.keys()]
     momentum = {s["options"].get("batch_norm_momentum") for s in settings} - {None}
     if momentum:
         said = ", ".join(f"{m:g}" for m in sorted(momentum))
         rows.append(("momentum of batch normalisation, where there is any", said))
-    rows.append(("precision of training", ", ".join(precisions)))
+    rows.append(("precision of training", _precision(results)))
     yield from documents.table(("setting", "of every network"), rows)
     yield from _beginnings(results)
+
+
+def _precision(results: Results) -> str:
+    """Say in what arithmetic was trained, and of which networks if not of all the same."""
+    found: dict[str, dict[str, None]] = {}
+    for entry in results.finished:
+        for fold in entry["of_folds"]:
+            found.setdefault(str(fold["precision"]), {})[_title(entry["network"])] = None
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(f"{name}: {', '.join(found[name])}" for name in sorted(found))
 
 
 _OPTIMISERS = {"adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "sgd": "SGD"}

@@ -15,6 +15,7 @@ from kop_core.errors import RunError
 from kop_core.evaluation import evaluate, published
 from kop_core.evaluation.comparison import paired_differences
 from kop_core.evaluation.repeated import by_radiograph
+from kop_core.training.run_folder import RunFolder
 from tests.benchmarking.made_up import FACTS, finish, finish_all
 
 SKILLS = {"paper": 0.5, "small": 3.0}
@@ -203,6 +204,17 @@ def test_the_page_says_what_networks_shared_and_what_they_began_with(collected):
     sizes = rows(text, "### Size and speed")
     assert sizes[1][:4] == ["Paper's", "224 × 224", "1,234", "not measured"]
     assert sizes[1][5] == "15.0"
+
+
+def test_each_precision_is_named_with_its_networks(wanted, tmp_path):
+    finish_all(wanted[:2], tmp_path / "runs", SKILLS)
+    for job in wanted[1].jobs[:1]:
+        run = RunFolder(tmp_path / "runs" / job.name)
+        record = {**json.loads(run.record.read_text()), "precision": "mixed_bfloat16"}
+        run.record.write_text(json.dumps(record))
+    again(tmp_path, wanted[:2])
+    said = dict(rows(page.write(tmp_path / "out").read_text(), "### Budget"))
+    assert said["precision of training"] == "float32: Paper's, Small; mixed_bfloat16: Small"
 
 
 def test_speed_is_on_the_page(collected, wanted):
