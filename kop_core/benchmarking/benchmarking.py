@@ -54,10 +54,12 @@ def benchmark(
     on: Cluster | None = None,
     told: Told | None = None,
 ) -> Path:
-    """Train and evaluate every network on every fold, and write the page after each series.
+    """Train and evaluate every network on every fold, and write the page after each job.
 
     Stopped at any point, the same call goes on: what is finished is used as it is, a half
-    done job is resumed. A job that fails does not stop the others.
+    done job is resumed. What the page's folder holds is finished, though its runs may be gone:
+    so a long benchmark can be shared among sessions and machines that do not last. A job that
+    fails does not stop the others.
 
     Args:
         data_folder: the radiographs.
@@ -100,8 +102,6 @@ def benchmark(
         timed = work.timed()
         if not failed and not speed.covers(work.stored().speed, timed):
             written = work.collect(speed.measure(timed, told.timing))
-        elif missing:
-            written = work.collect()
     if failed:
         raise RunError(_said_of(failed, len(missing), written))
     return written
@@ -211,11 +211,7 @@ class _Work:
         """Return the jobs that are to be done, in order."""
         stored = self.stored()
         return [
-            job
-            for series in self.wanted
-            if not stored.has(series)
-            for job in series.jobs
-            if runs.state(RunFolder(self.folder / job.name)) != runs.FINISHED
+            job for series in self.wanted for job in series.jobs if not stored.holds(series, job)
         ]
 
     def timed(self) -> dict[str, dict[str, Any]]:
@@ -223,12 +219,6 @@ class _Work:
         known = {e["network"]: e["settings"] for e in self.stored().finished}
         known |= {series.network: series.settings for series in self.wanted}
         return {name: its for name, its in known.items() if its["network"] in networks.names()}
-
-    def completes(self, job: Job) -> bool:
-        """Return whether a job that is done was the last of its series."""
-        series = next(s for s in self.wanted if job in s.jobs)
-        states = [runs.state(RunFolder(self.folder / j.name)) for j in series.jobs]
-        return all(state == runs.FINISHED for state in states)
 
     def do(
         self, jobs: Sequence[Job], data: Path, keep_models: bool, told: Told
@@ -251,8 +241,7 @@ class _Work:
                 failed[job.name] = RunError(str(error))
                 continue
             left.note(job, time.monotonic() - since)
-            if self.completes(job):
-                self.collect()
+            self.collect()
         return failed
 
     def send(
@@ -266,13 +255,12 @@ class _Work:
         def ended(job: Job, error: KopError | None, waiting: int) -> None:
             if error is not None:
                 failed[job.name] = error
-            elif self.completes(by_name[job.name]):
+            else:
                 self.collect()
             spent, done = time.monotonic() - began, len(jobs) - waiting
             if told.ended:
                 told.ended(job, error, waiting, spent / done * waiting)
 
-        by_name = {job.name: job for job in jobs}
         sent = [
             replace(job, config=replace(job.config, precision=precision))
             if job.config.precision == "auto"

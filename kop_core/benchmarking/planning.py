@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -40,6 +40,10 @@ QUICK_NETWORKS = (REFERENCE, "efficientnet_lite0")
 # weights, and what of a picture it is shown, if not the whole.
 FRESH = "fresh"
 _WORDS = (FRESH, pretrained.KNEES, JOINTS)
+# Settings in which the networks of a page may differ; all others are the budget and the folds.
+OF_A_NETWORK = {
+    "network", "options", "size", "view", "pretrained", "freeze", "head_epochs", "backbone_rate",
+}  # fmt: skip
 # Fields of a run that do not tell one series of folds from another.
 _OF_A_JOB = {"fold", "precision"}
 
@@ -138,7 +142,19 @@ def settings_of(config: TrainingConfig) -> dict[str, Any]:
     return found
 
 
-def differing(there: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+def as_today(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what :func:`settings_of` gave, perhaps long ago: what came later has its default.
+
+    Raises:
+        ValueError: if a setting is unknown or out of range.
+    """
+    try:
+        return settings_of(TrainingConfig.from_config({**settings, "fold": 1}))
+    except RunError as error:
+        raise ValueError(str(error)) from error
+
+
+def differing(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Return, as parts of a sentence, by what settings differ from those that are wanted."""
     return [
         f"{name} {there.get(name)!r} instead of {wanted[name]!r}"

@@ -1,13 +1,14 @@
 """What came out, as small files beside the page: JSON, and predictions of every repeat.
 
 ``<data>/results.json`` and ``<data>/<arm>/<network>/repeat-1.csv``, the test parts of all
-folds of a repeat together. The page follows from these alone.
+folds of a repeat together. The page follows from these alone. Beside them are the folds of
+repeats that are not whole yet, see :mod:`kop_core.benchmarking.folds`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -17,8 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kop_core import model_store, wording
-from kop_core.benchmarking import runs
-from kop_core.benchmarking.planning import REFERENCE, Series, differing
+from kop_core.benchmarking import folds, runs
+from kop_core.benchmarking.folds import Fold
+from kop_core.benchmarking.planning import (
+    OF_A_NETWORK,
+    REFERENCE,
+    Job,
+    Series,
+    as_today,
+    differing,
+)
 from kop_core.errors import DataSetError, RunError
 from kop_core.evaluation import Predictions, repeated
 from kop_core.evaluation.repeated import Repeated
@@ -67,7 +76,8 @@ def collect(
 ) -> Path:
     """Put what is finished into the page's folder, and note what is not.
 
-    What was collected before stays, though its runs may be gone.
+    What was collected before stays, though its runs may be gone: whole repeats, and folds of
+    those that are not whole yet.
 
     Args:
         name: of the data set.
@@ -94,12 +104,12 @@ def collect(
             f"{folder} holds the results of other pictures (another fingerprint). {_ANOTHER}"
         )
     entries = {_key(entry): entry for entry in stored["entries"]}
+    begun = [entry for entry in stored["entries"] if _counts(entry, folder)]
     for series in wanted:
-        there = entries.get(series.key)
-        if there is not None:
-            _require_same(folder, there, series)
-        if there is None or there["state"] != runs.FINISHED:
-            entries[series.key] = _entry(series, runs_folder, folder, known)
+        _require_same(folder, begun, series)
+        if not _is_finished(entries.get(series.key)):
+            finished = [entry for entry in entries.values() if _is_finished(entry)]
+            entries[series.key] = _entry(series, runs_folder, folder, known, finished)
     record = {
         "format": _FORMAT,
         "name": name,
@@ -109,7 +119,10 @@ def collect(
         "speed": dict(speed) if speed else stored["speed"],
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / RESULTS, {**record, "checksum": _checksum(record)})
+    write_json(folder / RESULTS, {**record, "checksum": folds.checksum(record)})
+    for entry in entries.values():
+        if _is_finished(entry):  # one table holds its folds now
+            shutil.rmtree(folder / _folds_name(_key(entry)), ignore_errors=True)
     return folder / RESULTS
 
 
@@ -117,75 +130,156 @@ def _key(entry: Mapping[str, Any]) -> tuple[str, str, int]:
     return (entry["arm"], entry["network"], entry["repeat"])
 
 
-def _require_same(folder: Path, there: Mapping[str, Any], series: Series) -> None:
-    found = differing(there["settings"], series.settings)
-    if found:
-        raise RunError(
-            f"{folder} holds results of {series.network} ({series.arm}) with other settings: "
-            f"{', '.join(found)}. {_ANOTHER}"
-        )
+def _is_finished(entry: Mapping[str, Any] | None) -> bool:
+    return entry is not None and entry["state"] == runs.FINISHED
 
 
-def _checksum(record: Mapping[str, Any]) -> str:
-    plain = {k: v for k, v in record.items() if k != "checksum"}
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+def _counts(entry: Mapping[str, Any], folder: Path) -> bool:
+    """Return whether there is a result of an entry, be it of one fold.
+
+    Without one its settings are only what somebody wanted once, and bind nobody.
+    """
+    place = folder / _folds_name(_key(entry))
+    return _is_finished(entry) or any(place.glob(folds.EVERY))
+
+
+def _require_same(folder: Path, there: Sequence[Mapping[str, Any]], series: Series) -> None:
+    """See that a series has the budget and the folds of the others of its arm.
+
+    Its network has the same settings in all repeats. Each repeat has a seed of its own, one
+    above that of the repeat before.
+    """
+    wanted = {**series.settings, "seed": series.settings["seed"] - series.repeat + 1}
+    for entry in there:
+        if entry["arm"] != series.arm:
+            continue
+        free = set() if entry["network"] == series.network else OF_A_NETWORK
+        settings = {**entry["settings"], "seed": entry["settings"]["seed"] - entry["repeat"] + 1}
+        found = differing(settings, {k: v for k, v in wanted.items() if k not in free})
+        if found:
+            raise RunError(
+                f"{folder} holds results of {entry['network']} ({series.arm}) with other settings: "
+                f"{', '.join(found)}. {_ANOTHER}"
+            )
 
 
 def _entry(
-    series: Series, runs_folder: Path, folder: Path, fingerprint: str | None
+    series: Series,
+    runs_folder: Path,
+    folder: Path,
+    fingerprint: str | None,
+    finished: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Return what ``results.json`` says of a series; write its predictions if it is finished."""
-    found = [RunFolder(runs_folder / job.name) for job in series.jobs]
-    records = []
-    for run, job in zip(found, series.jobs):
-        if runs.state(run) != runs.MISSING:
-            records.append(runs.check(run, job, fingerprint))
-    done = [run for run in found if runs.state(run) == runs.FINISHED]
+    """Return what ``results.json`` says of a series.
+
+    Its folds that have finished are kept in the page's folder, or, once they are all there,
+    their predictions as one table.
+    """
+    place = folder / _folds_name(series.key)
+    found, new = _folds(series, runs_folder, place, fingerprint)
+    _require_fit(series, found, finished)
+    for fold in new:
+        folds.keep(fold, place)
     entry: dict[str, Any] = {
         "arm": series.arm,
         "network": series.network,
         "repeat": series.repeat,
         "state": runs.UNFINISHED,
         "settings": series.settings,
-        "folds": len(found),
-        "folds_done": len(done),
+        "folds": len(series.jobs),
+        "folds_done": len(found),
     }
-    if len(done) < len(found):
+    if len(found) < len(series.jobs):
         return entry
-    cards = [runs.read_card(run) for run in found]
-    begins = [record.get("pretrained") for record in records]
-    if any(one != begins[0] for one in begins):
-        raise RunError(
-            f"The folds of {series.network} ({series.arm}, repeat {series.repeat}) began with "
-            f"different weights: their file was exchanged. Take {found[0].path.parent} away, and "
-            "the benchmark trains them again."
-        )
     path = folder / predictions_name(entry)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(pool([Predictions.read(run.predictions) for run in found]), path)
+    _write(pool([Predictions.read(fold.table) for fold in found]), path)
     return entry | {
         "state": runs.FINISHED,
-        "parameters": cards[0]["parameters"],
-        "began_with": begins[0],
+        "parameters": found[0].record["parameters"],
+        "began_with": found[0].record["began_with"],
         "predictions": model_store.checksum(path),
-        "of_folds": [_of_fold(*both) for both in zip(found, records, cards)],
+        "of_folds": [fold.record["facts"] for fold in found],
     }
 
 
-def _of_fold(run: RunFolder, record: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
-    history = run.read_history()
-    return {
-        "epochs": len(history),
-        "minutes": round(sum(row["seconds"] for row in history) / 60, 2),
-        "precision": record.get("precision"),
-        "versions": record.get("versions", {}),
-        "split": {k: v for k, v in card["split"].items() if k not in ("protocol", "seed")},
-    }
+def _folds(
+    series: Series, runs_folder: Path, place: Path, fingerprint: str | None
+) -> tuple[list[Fold], list[Fold]]:
+    """Return the folds of a series that have finished, by number, and those that are not kept yet.
+
+    Args:
+        series: what is wanted.
+        runs_folder: of the data set's runs.
+        place: where its folds are kept.
+        fingerprint: of the data, if that is known.
+
+    Raises:
+        RunError: if one has other settings or data, or was altered.
+    """
+    found = {fold.number: fold for fold in folds.kept(place)}
+    jobs = {job.config.fold: job for job in series.jobs}
+    for number, fold in found.items():
+        fold.check(jobs.get(number, series.jobs[0]), fingerprint)
+    new = []
+    for number, job in jobs.items():
+        run = RunFolder(runs_folder / job.name)
+        if number in found or runs.state(run) == runs.MISSING:
+            continue
+        record = runs.check(run, job, fingerprint)
+        if runs.state(run) == runs.FINISHED:
+            found[number] = folds.of_run(run, record)
+            new.append(found[number])
+    return [found[number] for number in sorted(found)], new
+
+
+def _require_fit(
+    series: Series, found: Sequence[Fold], finished: Sequence[Mapping[str, Any]]
+) -> None:
+    """See that folds began as all of their network did, and test what others of the arm test.
+
+    Args:
+        series: whose they are.
+        found: those that have finished.
+        finished: entries that have finished.
+
+    Raises:
+        RunError: if not.
+    """
+    what = f"{series.network} ({series.arm}, repeat {series.repeat})"
+    again = "away, and the benchmark trains it again; or name another folder with --out."
+    begins = [entry["began_with"] for entry in finished if entry["network"] == series.network]
+    tested = [
+        (entry["network"], [fold.get("tested") for fold in entry["of_folds"]])
+        for entry in finished
+        if (entry["arm"], entry["repeat"]) == (series.arm, series.repeat)
+    ]
+    for fold in found:
+        begins.append(fold.record["began_with"])
+        if begins[-1] != begins[0]:
+            raise RunError(
+                f"The runs of {what} began with different weights: their file was exchanged. Take "
+                f"{fold.table.parent} {again}"
+            )
+        mine = fold.record["facts"]["tested"]
+        for network, theirs in tested:
+            if theirs[fold.number - 1] not in (None, mine):
+                raise RunError(
+                    f"Fold {fold.number} of {what} does not test what it tests of {network}: the "
+                    "files that could be read are others, or the rule by which copies are found. "
+                    f"Take {fold.table.parent} {again}"
+                )
+
+
+def _folds_name(key: tuple[str, str, int]) -> Path:
+    arm, network, repeat = key
+    return Path(arm) / network / f"repeat-{repeat}"
 
 
 def predictions_name(entry: Mapping[str, Any]) -> Path:
     """Return where the predictions of a series are, below its data set's folder."""
-    return Path(entry["arm"]) / entry["network"] / f"repeat-{entry['repeat']}.csv"
+    folder = _folds_name(_key(entry))
+    return folder.with_name(folder.name + ".csv")
 
 
 def _write(predictions: Predictions, path: Path) -> None:
@@ -230,9 +324,11 @@ def read(folder: Path) -> Results:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["format"] != _FORMAT:
             raise RunError(f"{path} was written by another version of KOP. {again}")
-        if record["checksum"] != _checksum(record):
+        if record["checksum"] != folds.checksum(record):
             raise RunError(f"{path} was altered after it was written. {again}")
         for entry in record["entries"]:
+            # Settings that came later have their defaults: so they compare with today's.
+            entry["settings"] = as_today(entry["settings"])
             needed = _ENTRY | (_FINISHED if entry["state"] == runs.FINISHED else set())
             if not entry.keys() >= needed:
                 raise ValueError("an entry is incomplete")
@@ -302,6 +398,11 @@ class Results:
     def has(self, series: Series) -> bool:
         """Return whether a series is finished and collected, its runs at hand or not."""
         return any(_key(entry) == series.key for entry in self.finished)
+
+    def holds(self, series: Series, job: Job) -> bool:
+        """Return whether one fold of a series was collected, its run at hand or not."""
+        place = self.folder / _folds_name(series.key)
+        return self.has(series) or folds.file_of(place, job.config.fold).is_file()
 
     @cached_property
     def arms(self) -> tuple[Arm, ...]:
@@ -391,7 +492,7 @@ class Arm:
             return None
 
 
-# A page is written after every series: what is known of a table does not change with it.
+# A page is written after every job: what is known of a table does not change with it.
 _Tables = tuple[tuple[str, str], ...]
 
 

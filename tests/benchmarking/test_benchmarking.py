@@ -102,6 +102,37 @@ def test_stopped_in_the_middle_of_a_job_it_goes_on(copy, whole):
             assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
 
 
+def test_a_session_that_is_lost_loses_no_finished_fold(copy):
+    shutil.rmtree(copy.out)
+    second = copy.wanted[0].jobs[1]
+    shutil.rmtree(copy.runs / "knees" / second.name)
+    begun = []
+
+    def kill(job, *_) -> None:
+        begun.append(job.name)
+        raise Interrupted
+
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            again(copy, copy.wanted[:1], told=Told(began=kill))
+        shutil.rmtree(copy.runs)
+    assert begun == [second.name] * 2
+
+
+def test_the_page_is_written_after_each_fold(copy, monkeypatch):
+    shutil.rmtree(copy.out)
+    for job in copy.wanted[0].jobs:
+        (copy.runs / "knees" / job.name).rename(copy.runs / str(job.config.fold))
+    monkeypatch.setattr(
+        runs, "do",
+        lambda job, folder, *_: (copy.runs / str(job.config.fold)).rename(folder / job.name),
+    )  # fmt: skip
+    said = []
+    told = Told(began=lambda *_: said.append((copy.out / page.PAGE).read_text()))
+    again(copy, copy.wanted[:1], told=told)
+    assert "has 1 of 2 folds" not in said[0] and "has 1 of 2 folds" in said[1]
+
+
 def test_what_is_large_goes_though_it_was_stopped_before_that(copy):
     folder = copy.runs / "knees" / copy.wanted[0].jobs[0].name
     for name in ("model.keras", "checkpoint.npz"):

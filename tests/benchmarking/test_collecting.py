@@ -10,11 +10,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from kop_core.benchmarking import RECIPE, page, plan, rebuild, results
+from kop_core.benchmarking import RECIPE, folds, page, plan, rebuild, results
 from kop_core.errors import RunError
 from kop_core.evaluation import evaluate, published
 from kop_core.evaluation.comparison import paired_differences
 from kop_core.evaluation.repeated import by_radiograph
+from kop_core.model_store import checksum
 from kop_core.training.run_folder import RunFolder
 from tests.benchmarking.made_up import FACTS, finish, finish_all
 
@@ -111,6 +112,125 @@ def test_what_was_collected_stays_without_its_runs(collected, wanted):
     found = again(collected, more)
     assert len(found.finished) == 8 and len(found.entries) == 9
     assert all(found.has(series) for series in more[:2]) and not found.has(more[2])
+
+
+def test_finished_folds_outlive_their_runs(wanted, tmp_path):
+    first, place = wanted[0], tmp_path / "out" / "knees" / "radiograph" / "paper" / "repeat-1"
+    for job in first.jobs[:2]:
+        finish(job, tmp_path / "runs")
+    found = again(tmp_path, wanted[:1])
+    kept = {"fold-1.json", "fold-1.csv", "fold-2.json", "fold-2.csv"}
+    assert {path.name for path in place.iterdir()} == kept
+    assert str(tmp_path) not in "".join(path.read_text() for path in place.iterdir())
+    shutil.rmtree(tmp_path / "runs")
+    found = again(tmp_path, wanted[:1])
+    assert found.entries[0]["folds_done"] == 2
+    assert [found.holds(first, job) for job in first.jobs] == [True, True, False]
+    finish(first.jobs[2], tmp_path / "runs")
+    found = again(tmp_path, wanted[:1])
+    assert found.arms[0].predictions("paper")[0].files == tuple(f"f{i:03d}.png" for i in range(60))
+    assert not place.exists()  # the one table has all of it
+    # and it is what comes out if nothing is lost on the way
+    finish_all(wanted[:1], tmp_path / "whole" / "runs", {"paper": 1.0})
+    assert again(tmp_path / "whole", wanted[:1]).finished == found.finished
+
+
+def test_a_kept_fold_that_is_not_what_is_wanted_is_refused(wanted, tmp_path):
+    finish(wanted[0].jobs[1], tmp_path / "runs")
+    again(tmp_path, wanted[:1])
+    shutil.rmtree(tmp_path / "runs")
+    path = tmp_path / "out" / "knees" / "radiograph" / "paper" / "repeat-1" / "fold-2.json"
+    content, table = path.read_text(), path.with_suffix(".csv")
+    for other in (replace(RECIPE, epochs=5), replace(RECIPE, learning_rate=0.5)):
+        with pytest.raises(RunError, match="with other settings"):
+            again(tmp_path, plan(["paper"], ["radiograph"], 3, recipe=other))
+    results_there = path.parents[3] / "results.json"
+    results_there.rename(tmp_path / "away")
+    with pytest.raises(RunError, match=r"fold-2.csv is of a run that has folds 3 instead of 2"):
+        again(tmp_path, plan(["paper"], ["radiograph"], 2))
+    (tmp_path / "away").rename(results_there)
+    for altered, says in (
+        (content.replace('"parameters": 1234', '"parameters": 1'), "was altered"),
+        (content[:-30], "cannot be read"),
+        (content.replace('"format": 1', '"format": 9'), "another version"),
+        ("[]", "cannot be read"),
+    ):
+        path.write_text(altered)
+        with pytest.raises(RunError, match=says):
+            again(tmp_path, wanted[:1])
+    path.write_text(content)
+    table.write_text(table.read_text().replace("0.1", "0.2"))
+    with pytest.raises(RunError, match=r"fold-2.csv was altered"):
+        again(tmp_path, wanted[:1])
+    path.unlink()  # that fold is trained again
+    assert not again(tmp_path, wanted[:1]).holds(wanted[0], wanted[0].jobs[1])
+
+
+def without_setting(path, name: str) -> None:
+    """Write a file of results as it was before there was a setting."""
+    record = json.loads(path.read_text())
+    for one in record.get("entries", [record]):
+        del one["settings"][name]
+    path.write_text(json.dumps({**record, "checksum": folds.checksum(record)}))
+
+
+def test_results_from_before_a_setting_came_are_as_good(collected, wanted):
+    first = plan(["small"], ["radiograph"], 3, 3)[2]
+    finish(first.jobs[0], collected / "runs")
+    again(collected, [*wanted, first])
+    shutil.rmtree(collected / "runs")
+    folder = collected / "out" / "knees"
+    for path in (folder / "results.json", folder / "radiograph/small/repeat-3/fold-1.json"):
+        without_setting(path, "view")
+    found = again(collected, [*wanted, first])
+    assert len(found.finished) == 8 and found.holds(first, first.jobs[0])
+    assert found.finished[0]["settings"] == wanted[0].settings
+
+
+def test_what_was_only_wanted_binds_nobody(wanted, tmp_path):
+    again(tmp_path, plan(["paper"], ["radiograph"], 3, 2, recipe=replace(RECIPE, epochs=5)))
+    finish_all(wanted[:1], tmp_path / "runs", SKILLS)
+    assert len(again(tmp_path, wanted).finished) == 1
+
+
+def test_all_networks_have_the_same_budget_and_folds(wanted, tmp_path):
+    finish_all(wanted[:1], tmp_path / "runs", SKILLS)
+    again(tmp_path, wanted[:1])
+    for other, says in (
+        (plan(["small"], ["radiograph"], 3, recipe=replace(RECIPE, epochs=9)), "epochs 30 instead"),
+        (plan(["small"], ["radiograph"], 3, seed=5), "seed 1 instead of 5"),
+        (plan(["small"], ["radiograph"], 5), "folds 3 instead of 5"),
+        (plan(["paper"], ["radiograph"], 3, 2, size=64)[1:], "size None instead of 64"),
+    ):
+        with pytest.raises(RunError, match=rf"of paper \(radiograph\) with other.*{says}"):
+            again(tmp_path, other)
+    again(tmp_path, plan(["small"], ["radiograph"], 3, 2, size=64))
+    again(tmp_path, plan(["small"], ["random"], 3, seed=5))
+
+
+def test_a_fold_that_tests_other_radiographs_is_refused(wanted, tmp_path):
+    finish_all(wanted[:2], tmp_path / "runs", SKILLS)
+    again(tmp_path, wanted[:1])
+    run = RunFolder(tmp_path / "runs" / wanted[1].jobs[2].name)
+    run.predictions.write_text(run.predictions.read_text().replace(",R4,", ",R3,"))
+    card = json.loads(run.card.read_text())
+    card["checksums"]["predictions.csv"] = checksum(run.predictions)
+    run.card.write_text(json.dumps(card))
+    with pytest.raises(RunError, match=r"Fold 3 of small .*does not test what it tests of paper"):
+        again(tmp_path, wanted[:2])
+    shutil.rmtree(run.path)
+    assert len(again(tmp_path, wanted[:2]).finished) == 1
+
+
+def test_a_network_begins_with_the_same_weights_in_every_repeat(wanted, tmp_path):
+    later = next(series for series in wanted if series.key == ("radiograph", "paper", 2))
+    finish_all([wanted[0], later], tmp_path / "runs", SKILLS)
+    again(tmp_path, wanted[:1])
+    run = RunFolder(tmp_path / "runs" / later.jobs[1].name)
+    record = {**json.loads(run.record.read_text()), "pretrained": {"name": "a", "sha256": "b"}}
+    run.record.write_text(json.dumps(record))
+    with pytest.raises(RunError, match=r"paper .*repeat 2\) began with different weights"):
+        again(tmp_path, [wanted[0], later])
 
 
 def test_conflicts_are_an_arm_of_their_own(wanted, tmp_path):
