@@ -199,8 +199,8 @@ def page(rows: Sequence[tuple[str, str, str, list[Predictions]]], options) -> st
         "The T-scores of this data set, by which its classes were made too, are from quantitative "
         "ultrasound, not from DXA. The head on the T-score is a ridge regression on it, cut at "
         f"{OSTEOPENIA:g} and {OSTEOPOROSIS:g} (the WHO's limits, which were set for DXA). A "
-        "balanced accuracy of 0.333 is that of calling every image the same class: where a regression "
-        "finds nothing it answers with the mean.",
+        "balanced accuracy of 0.333 is that of calling every image the same class: where a "
+        "regression finds nothing it answers with the mean.",
         "",
         *documents.table(head, table),
         f"Told apart from ImageNet weights on the whole picture (the interval of the difference "
