@@ -45,7 +45,7 @@ def test_for_people(capsys, shipped):
         "Mean by images",
         "85 %",
         "80 % of radiographs",
-        "95 % percentile bootstrap over radiographs",
+        "95 % bootstrap over radiographs",
     ):
         assert words in said
 

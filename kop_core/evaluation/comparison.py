@@ -350,7 +350,7 @@ def interval(value: float, samples: np.ndarray, groups: int) -> Estimate:
     """
     if not np.isfinite(value) or not samples.size:
         return UNDEFINED
-    low, high = (float(v) for v in np.percentile(samples, (2.5, 97.5)))
+    low, high = intervals.ends(samples, groups)
     if low == high:
         # No image told the two apart: as many radiographs cannot rule out that a few would
         # (Clopper & Pearson 1934, as in intervals.estimate).

@@ -4,15 +4,20 @@ Copies of one radiograph are right or wrong together. Drawing them one by one wo
 them for independent evidence and make every interval too narrow; so a draw takes whole
 radiographs, with all their files (the cluster bootstrap: Davison & Hinkley 1997, 3.8).
 
-On few radiographs percentile intervals are too narrow. By simulation, for shares on
-radiographs of 1 to 5 files each, they hold the true value not 95 times in a hundred, but
-87 to 91 times on 14 radiographs, 91 to 92 on 28 and 93 to 94 on 60.
+On few radiographs plain percentiles are too narrow, as an interval of the normal
+distribution is where Student's is due: so they are taken further out (see :func:`ends`). By
+simulation, for shares of 60 or 80 % on radiographs of 1 to 5 files each, such intervals hold
+the true value in 92 to 94 of a hundred cases on 14 radiographs, in 94 on 28 and in 95 on 60;
+plain percentiles do in 89 to 92, in 92 and in 94. A share near an end of its scale is held less
+often by both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 
@@ -82,7 +87,7 @@ def times_drawn(groups: int, draws: int, seed: int, width: int = 0) -> Iterator[
 
 
 def estimate(value: float, samples: np.ndarray, support: int, scale: Scale = SHARE) -> Estimate:
-    """Return a figure with its percentile interval.
+    """Return a figure with its interval.
 
     Args:
         value: the figure on all that was measured.
@@ -93,7 +98,7 @@ def estimate(value: float, samples: np.ndarray, support: int, scale: Scale = SHA
     samples = samples[np.isfinite(samples)]
     if not np.isfinite(value) or not samples.size:
         return UNDEFINED
-    low, high = (float(v) for v in np.percentile(samples, (2.5, 97.5)))
+    low, high = ends(samples, support)
     # Where nothing (or all) went wrong every draw says the same, and so it does where a figure
     # rests on one radiograph. The exact binomial interval of as many radiographs (Clopper &
     # Pearson 1934) does not pretend to certainty.
@@ -106,6 +111,47 @@ def estimate(value: float, samples: np.ndarray, support: int, scale: Scale = SHA
     if same or value < least + 1e-12:
         high = max(high, min(most, value + beyond))
     return Estimate(float(value), low, high)
+
+
+def ends(samples: np.ndarray, support: int) -> tuple[float, float]:
+    """Return the ends of a 95 % interval: expanded percentiles of the draws.
+
+    A bootstrap draws too narrowly by the factor sqrt((n - 1) / n), and percentiles stand for
+    quantiles of the normal distribution where Student's belong. Both are made good by taking
+    percentiles further out (T. Hesterberg, What teachers should know about the bootstrap,
+    The American Statistician 69, 2015, section 5.2).
+
+    Args:
+        samples: the figure in each draw.
+        support: how many radiographs it rests on, n.
+    """
+    tail = 100 * _tail(support)
+    low, high = np.percentile(samples, (tail, 100 - tail))
+    return float(low), float(high)
+
+
+@lru_cache(maxsize=1024)
+def _tail(support: int) -> float:
+    """Return the share of the draws to leave out at either end."""
+    if support < 2:
+        return 0.025
+    normal = NormalDist()
+    wide = _student(normal.inv_cdf(0.975), support - 1) * (support / (support - 1)) ** 0.5
+    return normal.cdf(-wide)
+
+
+def _student(z: float, freedom: int) -> float:
+    """Return Student's quantile for that of the normal distribution.
+
+    By the expansion of Fisher and Cornish (1960), right to half a per cent from 4 degrees of
+    freedom on. SciPy has it exactly, and takes longer to import than a page to measure.
+    """
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
 
 
 def ratios(

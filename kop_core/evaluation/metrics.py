@@ -78,7 +78,7 @@ class Evaluation:
             "confusion": self.confusion.tolist(),
             "images": self.images,
             "radiographs": self.groups if self.by_radiograph else None,
-            "interval": "95 % percentile bootstrap over "
+            "interval": "95 % bootstrap over "
             + ("radiographs" if self.by_radiograph else "files (radiographs are not known)"),
         }
 

@@ -11,7 +11,7 @@ import numpy as np
 from kop_core import wording
 from kop_core.classes import CLASS_NAMES
 from kop_core.evaluation import Estimate, Predictions, published
-from kop_core.evaluation.intervals import Scale, ratios
+from kop_core.evaluation.intervals import Scale, ends, ratios
 from kop_core.reproduction import by_heart, look_up, words
 from kop_core.reproduction.results import Arm, Results
 
@@ -256,7 +256,7 @@ def best_possible(predictions: Predictions) -> float | None:
 def difference(one: Predictions, other: Predictions, seed: int = 0) -> Estimate | None:
     """Return by how much the accuracy of one set of predictions is above another's.
 
-    The interval is a percentile bootstrap over the radiographs of both, drawn together.
+    The interval is a bootstrap over the radiographs of both, drawn together.
     ``None`` where radiographs are not known.
     """
     if not (one.by_radiograph and other.by_radiograph):
@@ -275,5 +275,5 @@ def difference(one: Predictions, other: Predictions, seed: int = 0) -> Estimate 
             return sums[..., 0] / sums[..., 1] - sums[..., 2] / sums[..., 3]
 
     sampled = gaps(drawn @ counts)
-    low, high = np.percentile(sampled[np.isfinite(sampled)], (2.5, 97.5))
-    return Estimate(float(gaps(counts.sum(axis=0))), float(low), float(high))
+    low, high = ends(sampled[np.isfinite(sampled)], len(names))
+    return Estimate(float(gaps(counts.sum(axis=0))), low, high)

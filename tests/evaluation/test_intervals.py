@@ -1,8 +1,17 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from kop_core.evaluation import intervals
-from kop_core.evaluation.intervals import UNDEFINED, Estimate, Scale, estimate, ratios, times_drawn
+from kop_core.evaluation.intervals import (
+    UNDEFINED,
+    Estimate,
+    Scale,
+    ends,
+    estimate,
+    ratios,
+    times_drawn,
+)
 
 
 def test_each_draw_takes_as_many_radiographs_as_there_are():
@@ -44,6 +53,33 @@ def test_the_interval_of_a_share_is_about_that_of_the_binomial():
     half = 1.96 * np.sqrt(0.3 * 0.7 / 400)
     assert found.low == pytest.approx(0.3 - half, abs=0.01)
     assert found.high == pytest.approx(0.3 + half, abs=0.01)
+
+
+def test_few_radiographs_are_allowed_for():
+    """As Student's quantile is to the normal one, and more: a bootstrap draws too narrowly."""
+    samples = np.random.default_rng(0).normal(size=200_000)
+    for support in (5, 20, 1000):
+        wide = stats.t.ppf(0.975, support - 1) * np.sqrt(support / (support - 1))
+        assert ends(samples, support) == pytest.approx((-wide, wide), rel=0.03)
+    assert ends(samples, 1) == pytest.approx((-1.96, 1.96), rel=0.03)
+    z = stats.norm.ppf(0.975)
+    for freedom in (4, 9, 33, 500):
+        assert intervals._student(z, freedom) == pytest.approx(
+            stats.t.ppf(0.975, freedom), rel=5e-3
+        )
+
+
+@pytest.mark.parametrize("radiographs", [20, 34])
+def test_intervals_hold_the_truth_on_few_radiographs(radiographs):
+    rng = np.random.default_rng(3)
+    held = 0
+    for _ in range(600):
+        sizes = rng.integers(1, 6, radiographs)
+        group = np.repeat(np.arange(radiographs), sizes)
+        hit = rng.random(len(group)) < rng.beta(1.2, 0.8, radiographs)[group]
+        (found,) = ratios([hit], [np.ones(len(group))], group, draws=400)
+        held += found.low <= 0.6 <= found.high
+    assert 0.92 <= held / 600 <= 0.98
 
 
 def test_ends_of_a_scale_are_no_certainty():

@@ -224,7 +224,7 @@ def test_what_was_collected_is_not_mixed_with_other_data(copy, tmp_path):
     with pytest.raises(RunError, match="other pictures"):
         rebuild(copy.out, other, copy.jobs, tmp_path / "no runs")
     changed = plan(replace(TINY, learning_rate=0.5), (1, 2))
-    with pytest.raises(RunError, match="learning_rate 0.02 instead of 0.5"):
+    with pytest.raises(RunError, match=r"learning_rate 0.02 instead of 0.5"):
         rebuild(copy.out, copy.data, changed, tmp_path / "no runs")
 
 

@@ -20,7 +20,7 @@ from kop_core.datasets.audit.report import Shortcut
 from kop_core.evaluation import Estimate
 
 # To be raised whenever an audit could find something else in the same bytes.
-VERSION = 5
+VERSION = 6
 _MOST = 60
 _Unpacked = TypeVar("_Unpacked")
 
