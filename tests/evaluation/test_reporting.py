@@ -4,7 +4,6 @@ import json
 import math
 import pickle
 import re
-import time
 
 import numpy as np
 import pytest
@@ -79,12 +78,9 @@ def test_a_page_can_keep_it(found):
     assert again.get_config() == found.get_config()
 
 
-def test_it_is_repeatable_and_quick():
+def test_it_is_repeatable():
     given = skilled(1, images=283, radiographs=138, skill=1.5)
-    report(given, draws=10)  # imports
-    began = time.perf_counter()
     one = report(given)
-    assert time.perf_counter() - began < 10  # 0.6 s on an idle core
     assert report(given).get_config() == one.get_config()
     assert report(given, seed=1).get_config() != one.get_config()
 
