@@ -116,8 +116,18 @@ def _on_random(arm: Arm) -> Iterator[str]:
             f"{runs.get(reached, some)} {printed}; their mean is {points:.1f} points {side} it. "
             f"{_inside(arm)}"
         )
+    yield _on_largest_class(arm)
     yield from by_heart.sentences(arm)
     yield from look_up.sentences(arm)
+
+
+def _on_largest_class(arm: Arm) -> str:
+    name, share, gain = against_largest_class(arm.pooled)
+    return (
+        f"Calling every one of these test images {name}, the most frequent class among them, would "
+        f"be right in {words.one_decimal(share)}. The network's accuracy "
+        f"{_against(gain, 0, 'that')}: {words.points(gain)}."
+    )
 
 
 def _inside(arm: Arm) -> str:
@@ -137,12 +147,7 @@ def _on_radiograph(arm: Arm) -> Iterator[str]:
         f"{words.with_interval(metrics['accuracy'])} of the test images what they are labelled "
         f"({_several(arm)}; {arm.badge})."
     )
-    name, share, gain = against_largest_class(arm.pooled)
-    yield (
-        f"Calling every one of these test images {name}, the most frequent class among them, would "
-        f"be right in {words.one_decimal(share)}. The network's accuracy "
-        f"{_against(gain, 0, 'that')}: {words.points(gain)}."
-    )
+    yield _on_largest_class(arm)
     guess = 1 / len(CLASS_NAMES)
     of_guessing = f"the {words.one_decimal(guess)} of guessing"
     yield (

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PAGE = "README.md"
 ACCURACY, LOSS, CONFUSION = "accuracy.svg", "loss.svg", "confusion.svg"
+_MOST_NAMED = 2
 
 
 def write(out: Path) -> Path:
@@ -87,13 +88,16 @@ def _state(results: Results) -> str:
     done = len(results.finished)
     if done == len(entries):
         return f"All {done} runs are done." if done > 1 else "The run is done."
-    rest = []
-    for entry in entries:
-        if entry["state"] == runs.UNFINISHED:
-            epochs = entry["config"]["epochs"]
-            rest.append(f"{entry['name']} is at {entry['epochs_done']} of {epochs} epochs")
-        elif entry["state"] == runs.MISSING:
-            rest.append(f"{entry['name']} has not begun")
+    rest = [
+        f"{e['name']} is at {e['epochs_done']} of {e['config']['epochs']} epochs"
+        for e in entries
+        if e["state"] == runs.UNFINISHED
+    ]
+    to_come = [e["name"] for e in entries if e["state"] == runs.MISSING]
+    if len(to_come) > _MOST_NAMED:
+        rest.append(f"{len(to_come)} have not begun")
+    else:
+        rest += [f"{name} has not begun" for name in to_come]
     return f"**{done} of {len(entries)} runs done**: {', '.join(rest)}."
 
 

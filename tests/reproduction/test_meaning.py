@@ -133,6 +133,9 @@ def test_against_the_largest_class_and_guessing(tmp_path, radiograph, says):
     assert f"would be right in 33.3 %. The network's accuracy {says} that: " in text
     assert f"{points} points (95 % CI" in text
     assert f"it {says} the 33.3 % of guessing" in text
+    # it is said of a random split too
+    text = said(tmp_path / "random", random=(radiograph,))
+    assert f"The network's accuracy {says} that: {points} points" in text
 
 
 def test_the_largest_class_is_compared_image_by_image():

@@ -281,7 +281,8 @@ def test_a_page_of_a_half_finished_reproduction(copy):
     shutil.rmtree(copy.out)
     rebuild(copy.out, copy.data, copy.jobs, copy.runs)
     text = (copy.out / page.PAGE).read_text()
-    assert "**1 of 4 runs done**" in text and "By the paper's protocol" not in text
+    assert "**1 of 4 runs done**: 3 have not begun." in text
+    assert "By the paper's protocol" not in text
 
 
 # The audit.
@@ -410,7 +411,7 @@ def test_a_page_of_nothing_but_a_begun_run(copy, tmp_path):
     out = tmp_path / "page of nothing"
     rebuild(out, copy.data, copy.jobs, folder)
     text = (out / page.PAGE).read_text()
-    assert "**0 of 4 runs done**: random-1 is at 1 of 2 epochs, radiograph-1 has not" in text
+    assert "**0 of 4 runs done**: random-1 is at 1 of 2 epochs, 3 have not begun" in text
     below = text.split("### The data")[1].split("###")[0]
     assert "KOP's audit, which only looks at the pictures, sees" in below
     assert "Table 2" not in text.split("## knees")[1]
