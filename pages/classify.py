@@ -277,7 +277,7 @@ def _columns(found: list[Case]) -> dict:
             format="%.0f %%",
             min_value=0,
             max_value=100,
-            width="small",
+            width=98,
             color=c.colour,
         )
     return config
