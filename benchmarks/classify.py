@@ -34,6 +34,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from benchmarks.ratios import ratio  # noqa: E402
+
 SAMPLE = ROOT.parent / "shared" / "data" / "full_size" / "normal" / "N10.JPEG"
 TO_REACH = {"classify with Grad-CAM / raw forward pass": ("at most", 2.0),
             "notebook / classify with Grad-CAM": ("at least", 3.0)}  # fmt: skip
@@ -113,17 +115,8 @@ def warm(image: Path, rounds: int) -> dict:
         "image": image.name,
         "rounds": rounds,
         "median ms": {name: round(1000 * s, 1) for name, s in medians.items()},
-        "ratios": {name: ratio(name, medians) for name in TO_REACH},
+        "ratios": {name: ratio(name, medians, *bound) for name, bound in TO_REACH.items()},
     }
-
-
-def ratio(name: str, medians: dict[str, float]) -> dict:
-    """Return a ratio, what is to be reached, and whether it was."""
-    over, under = name.split(" / ")
-    value = medians[over] / medians[under]
-    way, bound = TO_REACH[name]
-    reached = value <= bound if way == "at most" else value >= bound
-    return {"value": round(value, 2), "to reach": f"{way} {bound:g}", "reached": reached}
 
 
 def cold_page(image: Path) -> dict[str, float | str]:

@@ -26,6 +26,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.ratios import ratio  # noqa: E402
 from kop_core.evaluation import Predictions, evaluate, report  # noqa: E402
 from kop_core.evaluation.intervals import DRAWS  # noqa: E402
 
@@ -71,7 +72,7 @@ def measure(predictions: Predictions, rounds: int) -> dict:
         "radiographs": len(set(predictions.radiographs)),
         "rounds": rounds,
         "median ms": {name: round(1000 * s, 1) for name, s in medians.items()},
-        "ratios": {name: ratio(name, medians) for name in TO_REACH},
+        "ratios": {name: ratio(name, medians, *bound) for name, bound in TO_REACH.items()},
     }
 
 
@@ -94,15 +95,6 @@ def notebook(predictions: Predictions, draws: int) -> np.ndarray:
             )
         )
     return np.array(found)
-
-
-def ratio(name: str, medians: dict[str, float]) -> dict:
-    """Return a ratio, what is to be reached, and whether it was."""
-    over, under = name.split(" / ")
-    value = medians[over] / medians[under]
-    way, bound = TO_REACH[name]
-    reached = value <= bound if way == "at most" else value >= bound
-    return {"value": round(value, 2), "to reach": f"{way} {bound:g}", "reached": reached}
 
 
 def as_text(found: dict) -> str:
