@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,6 @@ from kop_core.errors import DataSetError, KopError, RunError
 from kop_core.networks import pretrained
 from kop_core.training import Progress, best_precision, locks
 from kop_core.training.run_folder import RunFolder
-
-_LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ def benchmark(
         scanned.folder.resolve().name, Path(runs_folder), tuple(wanted), Path(out),
         results.facts(scanned, data), quick,
     )  # fmt: skip
-    with work.alone():
+    with locks.alone(work.folder, "benchmark"):
         for series in wanted:
             for job in series.jobs:  # one may have been stopped before it was tidied up
                 runs.slim(RunFolder(work.folder / job.name), keep_models)
@@ -172,25 +169,6 @@ class _Work:
     @property
     def folder(self) -> Path:
         return self.runs_root / self.name
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep others from working on the same runs."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = locks.take(self.folder / _LOCK)
-        except OSError as error:
-            raise RunError(
-                f"The folder {self.folder} of the runs cannot be used ({error.strerror}). Name "
-                "another with --runs."
-            ) from error
-        if lock is None:
-            raise RunError(
-                f"Another benchmark is at work in {self.folder}. Wait for it, or name another "
-                "folder with --runs."
-            )
-        with locks.kept(lock):
-            yield
 
     def collect(self, speeds: Mapping[str, Any] | None = None) -> Path:
         try:

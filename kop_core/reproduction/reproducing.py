@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +54,7 @@ def reproduce(
     data = scan(data_folder)
     name = data.folder.resolve().name
     folder = Path(runs_folder) / name
-    with _alone(folder):
+    with locks.alone(folder, "reproduction"):
         written = _collect(name, folder, jobs, Path(out), data, looking)
         done = {run["name"] for run in results.read(Path(out) / name).finished}
         for place, job in enumerate(jobs, start=1):
@@ -66,26 +65,6 @@ def reproduce(
             _go(RunFolder(folder / job.name), job, data_folder, report)
             written = _collect(name, folder, jobs, Path(out), data, looking)
     return written
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep others from working on the same runs."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = locks.take(folder / locks.RUN_LOCK)
-    except OSError as error:
-        raise RunError(
-            f"The folder {folder} of the runs cannot be used ({error.strerror}). Name another "
-            "with --runs."
-        ) from error
-    if lock is None:
-        raise RunError(
-            f"Another reproduction is at work in {folder}. Wait for it, or name another folder "
-            "with --runs."
-        )
-    with locks.kept(lock):
-        yield
 
 
 def _go(

@@ -74,6 +74,34 @@ def _held_by_trying(path: Path) -> bool:
 
 
 @contextmanager
+def alone(folder: Path, what: str) -> Iterator[None]:
+    """Keep others from working on the same folder of runs.
+
+    Args:
+        folder: of the runs; it is made if it is not there.
+        what: is at work on it, such as ``"benchmark"``.
+
+    Raises:
+        RunError: if another is at work there, or the folder cannot be used.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = take(folder / RUN_LOCK)
+    except OSError as error:
+        raise RunError(
+            f"The folder {folder} of the runs cannot be used ({error.strerror}). Name another "
+            "with --runs."
+        ) from error
+    if lock is None:
+        raise RunError(
+            f"Another {what} is at work in {folder}. Wait for it, or name another folder with "
+            "--runs."
+        )
+    with kept(lock):
+        yield
+
+
+@contextmanager
 def kept(lock: FileLock) -> Iterator[None]:
     """Keep a lock that was taken, and give it back at the end."""
     try:
