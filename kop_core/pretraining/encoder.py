@@ -29,7 +29,7 @@ from kop_core.errors import DataSetError, RunError
 from kop_core.networks import pretrained
 from kop_core.training import transfer
 from kop_core.training.config import TrainingConfig
-from kop_core.training.precision import best_precision
+from kop_core.training.precision import precision_for
 from kop_core.training.predicting import predict
 from kop_core.training.run_folder import RunFolder, lowest_loss, write_json
 from kop_core.training.run_state import read_json
@@ -113,7 +113,7 @@ def _begin(run: RunFolder, config: TrainingConfig, data: DataSet) -> None:
         "kop": kop_core.__version__,
         "config": config.get_config(),
         "pretrained": transfer.origin(config),
-        "precision": best_precision() if config.precision == "auto" else config.precision,
+        "precision": precision_for(config.precision),
         "data": {
             "name": data.folder.resolve().name,
             "fingerprint": data.fingerprint,

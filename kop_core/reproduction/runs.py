@@ -37,7 +37,7 @@ def check(run: RunFolder, job: Job, fingerprint: str | None) -> dict[str, Any]:
         RunError: if it was made with other settings or on other data.
     """
     record = run.read_record()
-    found = differing(record["config"], job)
+    found = differing(record["config"], job, record.get("precision"))
     if found:
         raise RunError(f"The run in {run.path} has {found}. {_ANOTHER}")
     if fingerprint not in (None, record["data"]["fingerprint"]):
@@ -48,9 +48,17 @@ def check(run: RunFolder, job: Job, fingerprint: str | None) -> dict[str, Any]:
     return record
 
 
-def differing(config: Mapping[str, Any], job: Job) -> str:
-    """Return, as part of a sentence, by what stored settings differ from those of a job."""
+def differing(config: Mapping[str, Any], job: Job, precision: str | None) -> str:
+    """Return, as part of a sentence, by what stored settings differ from those of a job.
+
+    Args:
+        config: the stored settings.
+        job: what is wanted.
+        precision: that the run had, if it was left to the machine.
+    """
     there = TrainingConfig.from_config(config).get_config()
+    if there["precision"] == "auto":
+        there["precision"] = precision or there["precision"]
     wanted = job.config.get_config()
     return ", ".join(
         f"{name} {there[name]!r} instead of {wanted[name]!r}"

@@ -29,6 +29,8 @@ PAPER_SETTINGS = TrainingConfig(
     learning_rate=3e-4,
     schedule="cosine",
     options={"dropout": 0.2, "batch_norm_momentum": 0.9},
+    # On every machine the same, whatever is fastest there.
+    precision="float32",
     augmentation=Augmentation(
         mirror=False, rotation=2.0, shift=0.02, zoom=0.02, brightness=0.03, contrast=0.05
     ),

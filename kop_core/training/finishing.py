@@ -22,7 +22,7 @@ from kop_core.training.config import BACKBONE
 from kop_core.training.leaving_out import said_of_marked
 from kop_core.training.predicting import predict
 from kop_core.training.run_folder import RunFolder, write_json
-from kop_core.training.versions import versions
+from kop_core.training.versions import at_work
 
 if TYPE_CHECKING:
     import keras
@@ -257,7 +257,7 @@ def _card(
         },
         "storage": storage,
         "versions": record["versions"],
-        "versions_at_the_end": versions(),
+        "versions_at_the_end": at_work(),
         "checksums": checksums,
     }
 

@@ -34,12 +34,12 @@ from kop_core.training import transfer
 from kop_core.training.config import TrainingConfig
 from kop_core.training.leaving_out import count_marked, without_marked
 from kop_core.training.mirrored import Mirrored
-from kop_core.training.precision import best_precision
+from kop_core.training.precision import precision_for
 from kop_core.training.predicting import predict
 from kop_core.training.run_folder import RunFolder, lowest_loss, write_json
 from kop_core.training.run_state import STOPPED, card_state
 from kop_core.training.steps import OneProcessor
-from kop_core.training.versions import versions
+from kop_core.training.versions import at_work
 
 if TYPE_CHECKING:
     import keras
@@ -113,7 +113,9 @@ def train(
     run.create()
     split.write(run.split)
     write_json(run.record, record)
-    return Training(run, config, data, split, _precision(config), report or _silent).go()
+    return Training(
+        run, config, data, split, precision_for(config.precision), report or _silent
+    ).go()
 
 
 def split_of(data: DataSet, config: TrainingConfig) -> Split:
@@ -174,7 +176,7 @@ def resume(
         kept.get("fold"),
         kept.get("folds"),
     )
-    precision = record.get("precision", _precision(config))
+    precision = record.get("precision", precision_for(config.precision))
     return Training(run, config, data, split, precision, report or _silent).go()
 
 
@@ -192,7 +194,7 @@ def _record(config: TrainingConfig, data: DataSet, split: Split) -> dict[str, An
     return {
         "kop": kop_core.__version__,
         "config": config.get_config(),
-        "precision": _precision(config),
+        "precision": precision_for(config.precision),
         "pretrained": transfer.origin(config),
         "data": {
             "folder": str(data.source.resolve()),
@@ -205,12 +207,8 @@ def _record(config: TrainingConfig, data: DataSet, split: Split) -> dict[str, An
             "left_out_marked": count_marked(data, config.leave_out),
         },
         "split": split.facts(),
-        "versions": versions(),
+        "versions": at_work(),
     }
-
-
-def _precision(config: TrainingConfig) -> str:
-    return best_precision() if config.precision == "auto" else config.precision
 
 
 # Steps over which the speed is averaged.

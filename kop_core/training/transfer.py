@@ -154,10 +154,6 @@ def make_optimizer(
         config: names it, with its rate and decay.
         model: what learns is what of it is not frozen.
         backbone: layers that learn at the backbone's rate.
-
-    Raises:
-        RunError: if the backbone has a rate of its own, and Keras runs on PyTorch, whose
-            optimisers alter all weights at once.
     """
     import keras
 
@@ -175,11 +171,6 @@ def make_optimizer(
             learning_rate=config.learning_rate, weight_decay=config.weight_decay, **settings
         )
     else:
-        if keras.config.backend() == "torch":
-            raise RunError(
-                "A rate of its own for the backbone needs TensorFlow or JAX; Keras runs on "
-                "PyTorch here. Set the backbone's rate to 1."
-            )
         slow = {id(v) for layer in backbone for v in layer.variables}
         factors = [config.backbone_rate if id(v) in slow else 1.0 for v in learns]
         # AdamW is Adam whose decay is taken from the weights, as all decay is here.
@@ -191,7 +182,11 @@ def make_optimizer(
 
 
 def _at_rates(kind: type[keras.Optimizer]) -> type[keras.Optimizer]:
-    """Return an optimiser with a factor of the learning rate for each variable."""
+    """Return an optimiser with a factor of the learning rate for each variable.
+
+    Under every backend: PyTorch's own optimisers, which alter all variables at once and do not
+    ask ``update_step``, stand in for Keras's classes only, not for classes made of them.
+    """
 
     class AtRates(kind):
         def __init__(
@@ -206,4 +201,44 @@ def _at_rates(kind: type[keras.Optimizer]) -> type[keras.Optimizer]:
                 self.assign_sub(variable, variable * self._decay * rate)
             super().update_step(gradient, variable, rate)
 
+        def _backend_update_step(
+            self, gradients: Sequence, variables: Sequence, learning_rate: Any
+        ) -> None:
+            at_once = _at_once(kind)
+            if at_once is None:
+                super()._backend_update_step(gradients, variables, learning_rate)
+                return
+            import torch
+
+            for factor in dict.fromkeys(self._factors):
+                pairs = [
+                    (gradient, variable)
+                    for gradient, variable in zip(gradients, variables)
+                    if self._factors[self._get_variable_index(variable)] == factor
+                ]
+                rate = learning_rate * factor
+                decayed = [v.value for _, v in pairs if self._use_weight_decay(v)]
+                with torch.no_grad():
+                    if self._decay and decayed:
+                        torch._foreach_mul_(decayed, 1 - self._decay * rate)
+                    at_once(self, *(list(part) for part in zip(*pairs)), rate)
+
     return AtRates
+
+
+def _at_once(kind: type[keras.Optimizer]) -> Any:
+    """Return how PyTorch takes an optimiser's step for many variables at once, if it computes.
+
+    One after another they would take hundreds of small operations, each started alone.
+    """
+    import keras
+
+    if keras.config.backend() != "torch":
+        return None
+    from keras.src.backend.torch import optimizers
+
+    return {
+        keras.optimizers.Adam: optimizers.torch_adam.Adam,
+        keras.optimizers.SGD: optimizers.torch_sgd.SGD,
+        keras.optimizers.RMSprop: optimizers.torch_rmsprop.RMSprop,
+    }[kind]._parallel_update_step

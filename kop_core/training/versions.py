@@ -1,4 +1,4 @@
-"""Which software a result depends on."""
+"""Which software, and which graphics card, a result depends on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import platform
 from importlib import metadata
 
 import kop_core
+from kop_core import devices
 
 
 def versions() -> dict[str, str]:
@@ -17,3 +18,14 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def at_work() -> dict[str, str]:
+    """Return :func:`versions` and what computes, which starts the deep-learning library.
+
+    Returns:
+        The versions, ``backend`` for the library that computes for Keras, and ``gpu`` for
+        the graphics card that it computes on, if there is one.
+    """
+    gpu = devices.first_gpu()
+    return {**versions(), "backend": devices.backend(), **({"gpu": gpu.name} if gpu else {})}

@@ -3,6 +3,7 @@ import math
 import pytest
 
 from kop_core.datasets.feeding import Augmentation
+from kop_core.devices import Gpu
 from kop_core.errors import RunError
 from kop_core.training import TrainingConfig, best_precision
 
@@ -73,7 +74,10 @@ def test_unknown_settings_are_named():
 def test_precision_follows_the_processor(tmp_path):
     info = tmp_path / "cpuinfo"
     info.write_text("processor : 0\nflags\t\t: fpu avx512_bf16 sse\n")
-    assert best_precision(info) == "mixed_bfloat16"
+    assert best_precision(cpuinfo=info) == "mixed_bfloat16"
     info.write_text("processor : 0\nflags\t\t: fpu avx2\n")
-    assert best_precision(info) == "float32"
-    assert best_precision(tmp_path / "none") == "float32"
+    assert best_precision(cpuinfo=info) == "float32"
+    assert best_precision(cpuinfo=tmp_path / "none") == "float32"
+    # A graphics card counts for itself, whatever the processor has.
+    assert best_precision(Gpu("new", True), tmp_path / "none") == "mixed_bfloat16"
+    assert best_precision(Gpu("old", False), info) == "float32"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -184,6 +187,17 @@ def test_the_backbone_learns_at_its_own_rate(optimizer, small_network):
     for (path, moved), (_, slowly), (_, quickly) in zip(both, slow, fast):
         expected = slowly if path.startswith(("conv1", "norm1")) else quickly
         np.testing.assert_allclose(moved, expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_it_does_so_under_other_backends(backend):
+    pytest.importorskip(backend)  # KOP requires neither
+    tests = f"{__file__}::test_the_backbone_learns_at_its_own_rate"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", tests],
+        env={**os.environ, "KERAS_BACKEND": backend}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0 and "4 passed" in done.stdout, done.stdout[-2000:]
 
 
 def test_adamw_needs_no_decay(small_data, small_network, tmp_path):
