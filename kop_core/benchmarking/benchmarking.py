@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kop_core import networks
-from kop_core.benchmarking import cluster, page, results, runs, speed
+from kop_core.benchmarking import beside, cluster, page, results, runs, speed
 from kop_core.benchmarking.cluster import Cluster
 from kop_core.benchmarking.planning import Job, Series
 from kop_core.datasets import DataSet, make_split, scan, with_radiographs
@@ -17,6 +17,9 @@ from kop_core.errors import DataSetError, KopError, RunError
 from kop_core.networks import pretrained
 from kop_core.training import Progress, best_precision, locks
 from kop_core.training.run_folder import RunFolder
+
+# Writing the page takes at most a fifth of the time.
+_PATIENCE = 4
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ def benchmark(
     quick: bool = False,
     keep_models: bool = False,
     on: Cluster | None = None,
+    workers: int = 1,
     told: Told | None = None,
 ) -> Path:
     """Train and evaluate every network on every fold, and write the page after each job.
@@ -65,7 +69,8 @@ def benchmark(
         runs_folder: holds a folder for the data set, and in it one for each job.
         quick: say on the page that its figures prove nothing.
         keep_models: leave the models in the runs' folders, which takes much room.
-        on: a Ray cluster that does the jobs; without one they are done here in turn.
+        on: a Ray cluster that does the jobs; without one they are done here.
+        workers: how many processes of this machine do jobs side by side; one does them in turn.
         told: whom to tell how far it is.
 
     Returns:
@@ -77,6 +82,8 @@ def benchmark(
             if there is no room on the disk, or if jobs failed; the page has the others.
     """
     told = told or Told()
+    if workers < 1:
+        raise RunError(f"At least 1 process must do the jobs, not {workers}.")
     scanned = scan(data_folder, told.looking)
     data = with_radiographs(scanned, told.looking)
     _require_folds(data, wanted)
@@ -94,6 +101,8 @@ def benchmark(
         if on is not None and missing:
             with cluster.connected(on) as ray:
                 failed = work.send(ray, on, missing, scanned.source, told)
+        elif workers > 1 and missing:
+            failed = work.do_beside(missing, scanned.source, workers, keep_models, told)
         else:
             failed = work.do(missing, scanned.source, keep_models, told)
         timed = work.timed()
@@ -209,9 +218,7 @@ class _Work:
                 told.began(job, place, len(jobs), left.of(jobs[place - 1 :]))
             since = time.monotonic()
             try:
-                with runs.explained():
-                    runs.require_room(self.folder, _parameters(job))
-                    runs.do(job, self.folder, data, told.report, keep_models)
+                runs.attempt(job, self.folder, data, told.report, keep_models)
             except runs.NoRoom:
                 raise
             except KopError as error:
@@ -222,23 +229,22 @@ class _Work:
             self.collect()
         return failed
 
+    def do_beside(
+        self, jobs: Sequence[Job], data: Path, workers: int, keep_models: bool, told: Told
+    ) -> dict[str, KopError]:
+        """Have jobs done by processes side by side; return why some failed, by name."""
+        failed: dict[str, KopError] = {}
+        ended = self._noting(jobs, failed, told)
+        beside.do(jobs, self.folder, data, workers, ended, keep_models)
+        return failed
+
     def send(
         self, ray: Any, on: Cluster, jobs: Sequence[Job], data: Path, told: Told
     ) -> dict[str, KopError]:
         """Have jobs done by a cluster; return why some failed, by name."""
         failed: dict[str, KopError] = {}
-        began = time.monotonic()
+        ended = self._noting(jobs, failed, told)
         precision = best_precision()  # one for all, whatever processor a node has
-
-        def ended(job: Job, error: KopError | None, waiting: int) -> None:
-            if error is not None:
-                failed[job.name] = error
-            else:
-                self.collect()
-            spent, done = time.monotonic() - began, len(jobs) - waiting
-            if told.ended:
-                told.ended(job, error, waiting, spent / done * waiting)
-
         sent = [
             replace(job, config=replace(job.config, precision=precision))
             if job.config.precision == "auto"
@@ -247,6 +253,32 @@ class _Work:
         ]
         cluster.do(ray, sent, self.folder, data, self.facts["fingerprint"], on, ended)
         return failed
+
+    def _noting(
+        self, jobs: Sequence[Job], failed: dict[str, KopError], told: Told
+    ) -> Callable[[Job, KopError | None, int], None]:
+        """Return what is called when a job has ended elsewhere: it keeps what came of it.
+
+        Where jobs end quickly the page waits for several: written after each it would take
+        longer than they do. After the last it is always written.
+        """
+        began = time.monotonic()
+        written, took = began, 0.0
+
+        def ended(job: Job, error: KopError | None, waiting: int) -> None:
+            nonlocal written, took
+            if error is not None:
+                failed[job.name] = error
+            since = time.monotonic()
+            if not waiting or (error is None and since - written >= _PATIENCE * took):
+                self.collect()
+                written = time.monotonic()
+                took = written - since
+            spent, done = time.monotonic() - began, len(jobs) - waiting
+            if told.ended:
+                told.ended(job, error, waiting, spent / done * waiting)
+
+        return ended
 
 
 class _TimeLeft:
@@ -280,22 +312,6 @@ class _TimeLeft:
             return None
         usual = sum(means.values()) / len(means)
         return sum(means.get(job.config.network, usual) for job in jobs)
-
-
-_PARAMETERS: dict[tuple[str, int | None, str], int] = {}
-
-
-def _parameters(job: Job) -> int:
-    """Return how many parameters a job's network has."""
-    config = job.config
-    key = (config.network, config.size, config.view)
-    if key not in _PARAMETERS:
-        import keras
-
-        model = networks.build(config.network, size=config.size, view=config.view, **config.options)
-        _PARAMETERS[key] = networks.counts(model)["parameters"]
-        keras.utils.clear_session()
-    return _PARAMETERS[key]
 
 
 def rebuild(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kop_core import model_store
+from kop_core import model_store, networks
 from kop_core.benchmarking.planning import Job, differing, settings_of
 from kop_core.errors import KopError, RunError
 from kop_core.reproduction.runs import FINISHED, MISSING, UNFINISHED, clear_if_not_begun, state
@@ -18,7 +18,18 @@ from kop_core.training import Progress, StopAsked, resume, train
 from kop_core.training.config import TrainingConfig
 from kop_core.training.run_folder import RunFolder, replacing
 
-__all__ = ["FINISHED", "MISSING", "UNFINISHED", "check", "do", "files_of", "keep", "slim", "state"]
+__all__ = [
+    "FINISHED",
+    "MISSING",
+    "UNFINISHED",
+    "attempt",
+    "check",
+    "do",
+    "files_of",
+    "keep",
+    "slim",
+    "state",
+]
 # What is kept of a run, the card last: a run that has one is finished.
 KEPT = ("run.json", "split.csv", "history.csv", "predictions.csv", "card.json")
 _ANOTHER = "Name another folder with --runs, or take that one away."
@@ -141,6 +152,40 @@ def do(
     finally:
         keras.utils.clear_session()  # the next run is another network
     slim(run, keep_model)
+
+
+def attempt(
+    job: Job,
+    folder: Path,
+    data_folder: str | Path,
+    report: Callable[[Progress], None] | None = None,
+    keep_model: bool = False,
+) -> None:
+    """Do one job as :func:`do` does, if there is room for it.
+
+    Raises:
+        NoRoom: if the disk is too full.
+        KopError: whatever else ended the training, in words.
+    """
+    with explained():
+        require_room(folder, _parameters(job))
+        do(job, folder, data_folder, report, keep_model)
+
+
+_PARAMETERS: dict[tuple[str, int | None, str], int] = {}
+
+
+def _parameters(job: Job) -> int:
+    """Return how many parameters a job's network has."""
+    config = job.config
+    key = (config.network, config.size, config.view)
+    if key not in _PARAMETERS:
+        import keras
+
+        model = networks.build(config.network, size=config.size, view=config.view, **config.options)
+        _PARAMETERS[key] = networks.counts(model)["parameters"]
+        keras.utils.clear_session()
+    return _PARAMETERS[key]
 
 
 @contextmanager

@@ -84,6 +84,13 @@ def add(commands: Any) -> None:
         help="train nothing: collect what is finished and write the page anew",
     )
     command.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that train side by side on this machine, such as on one GPU (default: 1)",
+    )
+    command.add_argument(
         "--ray",
         metavar="ADDRESS",
         help="send the jobs to the Ray cluster at HOST:PORT (or auto), one that you trust",
@@ -107,6 +114,11 @@ def _run(options: argparse.Namespace) -> int:
                 "Models stay on the nodes that trained them, and go with their jobs: --keep-models "
                 "cannot be had together with --ray."
             )
+        if options.workers != 1:
+            raise RunError(
+                "--ray sends jobs elsewhere, and --workers does them here: choose one of them. "
+                "--job-processors and --job-gpus say how many a node does at once."
+            )
         on = Cluster(options.ray, options.job_processors, options.job_gpus)
     wanted = _plan(options)
     if options.page_only:
@@ -129,7 +141,7 @@ def _run(options: argparse.Namespace) -> int:
         kept.callback(lines.close)
         page = benchmark(
             data, wanted, options.out, options.runs, quick=options.quick,
-            keep_models=options.keep_models, on=on, told=lines.told(),
+            keep_models=options.keep_models, on=on, workers=options.workers, told=lines.told(),
         )  # fmt: skip
     print(f"The page is {page}.")
     if options.quick:
