@@ -565,14 +565,22 @@ def _folds(data: DataSet, by: str, k: int, seed: int, conflicts: str) -> tuple[S
 
 def _enough(counts: np.ndarray, names: Sequence[str], k: int, by: str) -> None:
     """Raise :class:`DataSetError` unless each fold can hold each class."""
-    what = "files" if by == "random" else f"{by}s"
+    what = "file" if by == "random" else by
     for place, name in enumerate(names):
         groups = int((counts[:, place] > 0).sum())
-        if groups < k:
+        if groups >= k:
+            continue
+        if groups < 2:
+            left = "only one" if groups else "none"
             raise DataSetError(
-                f"{k} folds are too many: each must test {what} of the class {name}, and there "
-                f"are {groups:,} to share out. Use fewer folds, or add pictures."
+                f"These pictures cannot be cut into folds: each must test a {what} of the class "
+                f"{name}, and there is {left}. Add pictures; if radiographs filed under several "
+                "classes were dropped, keep them."
             )
+        raise DataSetError(
+            f"{k} folds are too many: each must test {what}s of the class {name}, and there "
+            f"are {groups:,} to share out. Use fewer folds, or add pictures."
+        )
 
 
 def _deal(counts: np.ndarray, k: int, seed: int) -> np.ndarray:

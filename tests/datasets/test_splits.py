@@ -245,6 +245,20 @@ def test_every_radiograph_is_tested_once():
     assert folds != folds_by_radiograph(data, 5, seed=4)
 
 
+def test_a_class_that_no_folds_can_share_is_named():
+    rows = [(name, f"{name}{i}", "") for name in CLASS_NAMES for i in range(4)]
+    one = [row for row in rows if row[0] != "osteopenia" or row[1] == "osteopenia0"]
+    with pytest.raises(DataSetError, match=r"must test a radiograph of .* osteopenia, .* only one"):
+        folds_by_radiograph(data_of(one), 2, seed=1)
+    # As in paper1947: of all but one radiograph of a class it is not sure that they are of it.
+    doubtful = one + [(name, f"R{i}", "") for i in range(3) for name in CLASS_NAMES[:2]]
+    assert len(folds_by_radiograph(data_of(doubtful), 2, seed=1)) == 2
+    with pytest.raises(DataSetError, match=r"only one.* were dropped, keep them"):
+        folds_by_radiograph(data_of(doubtful), 2, seed=1, conflicts="drop")
+    with pytest.raises(DataSetError, match=r"5 folds are too many.* 4 to share out"):
+        folds_by_radiograph(data_of(rows), 5, seed=1)
+
+
 def test_conflicted_radiographs_in_folds():
     data = collection(conflicts=0.3)
     several = conflicted(data.items)
