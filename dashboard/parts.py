@@ -230,7 +230,7 @@ def _card_facts(model: Model) -> list[tuple[str, str]]:
         ),
         ("Weights", training.get("weights", "")),
         ("Calibration", _calibration(kept)),
-        ("Libraries", ", ".join(f"{k} {v}" for k, v in kept["versions"].items())),
+        ("Libraries", wording.software(kept["versions"])),
     ]
     return [(k, str(v)) for k, v in pairs if v]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from kop_core.classes import by_name
@@ -197,3 +198,26 @@ def duration(seconds: float) -> str:
         return f"{max(seconds, 0):.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+_BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
+
+
+def computed_with(versions: Mapping[str, str]) -> str:
+    """Return what computed a run, such as ``"PyTorch 2.11.0 on NVIDIA H200"``.
+
+    Args:
+        versions: that were kept with it. Where none of them is called its backend, it was
+            TensorFlow: older runs knew no other.
+    """
+    backend = versions.get("backend", "tensorflow")
+    name = " ".join(filter(None, [_BACKENDS.get(backend, backend), versions.get(backend)]))
+    return f"{name} on {versions['gpu']}" if versions.get("gpu") else f"{name} on the processor"
+
+
+def software(versions: Mapping[str, str]) -> str:
+    """Return the versions that were kept with a run, and what computed it, in one line."""
+    named = [f"{k} {v}" for k, v in versions.items() if k not in ("backend", "gpu")]
+    if "backend" in versions:
+        named.append(f"computed with {computed_with(versions)}")
+    return ", ".join(named)

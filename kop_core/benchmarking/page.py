@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kop_core import documents, networks
+from kop_core import documents, networks, wording
 from kop_core.benchmarking import figures, runs
 from kop_core.benchmarking.planning import REFERENCE, entrant
 from kop_core.benchmarking.results import BY_RADIOGRAPH, Arm, Results, read_all
@@ -349,17 +349,26 @@ def _budget(results: Results) -> Iterator[str]:
     if momentum:
         said = ", ".join(f"{m:g}" for m in sorted(momentum))
         rows.append(("momentum of batch normalisation, where there is any", said))
-    rows.append(("precision of training", _precision(results)))
+    rows.append(("precision of training", _said_of_folds(results, _precision)))
+    rows.append(("computed with", _said_of_folds(results, _computed_with)))
     yield from documents.table(("setting", "of every network"), rows)
     yield from _beginnings(results)
 
 
-def _precision(results: Results) -> str:
-    """Say in what arithmetic was trained, and of which networks if not of all the same."""
+def _precision(fold: Mapping[str, Any]) -> str:
+    return str(fold["precision"])
+
+
+def _computed_with(fold: Mapping[str, Any]) -> str:
+    return wording.computed_with(fold["versions"])
+
+
+def _said_of_folds(results: Results, say: Callable[[Mapping[str, Any]], str]) -> str:
+    """Say how was trained, and of which networks if not of all the same."""
     found: dict[str, dict[str, None]] = {}
     for entry in results.finished:
         for fold in entry["of_folds"]:
-            found.setdefault(str(fold["precision"]), {})[_title(entry["network"])] = None
+            found.setdefault(say(fold), {})[_title(entry["network"])] = None
     if len(found) == 1:
         return next(iter(found))
     return "; ".join(f"{name}: {', '.join(found[name])}" for name in sorted(found))

@@ -323,7 +323,7 @@ def _disjoint(card: _Card) -> str:
 
 
 def _software(card: _Card) -> str | None:
-    return _sentence(", ".join(f"{name} {version}" for name, version in card["versions"].items()))
+    return _sentence(wording.software(card["versions"]))
 
 
 def _initial(card: _Card) -> str | None:

@@ -480,6 +480,11 @@ def _settings(results: Results) -> Iterator[str]:
             "not stated",
             ", ".join(sorted({str(r["precision"]) for r in results.finished})),
         ),
+        (
+            "computed with",
+            "not stated",
+            ", ".join(sorted({wording.computed_with(r["versions"]) for r in results.finished})),
+        ),
         ("minutes a run, by its middle epoch", "not stated", _minutes(results)),
     ]
     yield "### Settings"

@@ -326,15 +326,19 @@ def test_the_page_says_what_networks_shared_and_what_they_began_with(collected):
     assert sizes[1][5] == "15.0"
 
 
-def test_each_precision_is_named_with_its_networks(wanted, tmp_path):
+def test_each_precision_and_what_computed_is_named_with_its_networks(wanted, tmp_path):
     finish_all(wanted[:2], tmp_path / "runs", SKILLS)
     for job in wanted[1].jobs[:1]:
         run = RunFolder(tmp_path / "runs" / job.name)
-        record = {**json.loads(run.record.read_text()), "precision": "mixed_bfloat16"}
+        versions = {"torch": "2.11.0", "backend": "torch", "gpu": "NVIDIA H200"}
+        there = {"precision": "mixed_bfloat16", "versions": versions}
+        record = {**json.loads(run.record.read_text()), **there}
         run.record.write_text(json.dumps(record))
     again(tmp_path, wanted[:2])
     said = dict(rows(page.write(tmp_path / "out").read_text(), "### Budget"))
     assert said["precision of training"] == "float32: Paper's, Small; mixed_bfloat16: Small"
+    there = "PyTorch 2.11.0 on NVIDIA H200: Small"
+    assert said["computed with"] == f"{there}; TensorFlow on the processor: Paper's, Small"
 
 
 def test_speed_is_on_the_page(collected, wanted):
