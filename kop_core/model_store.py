@@ -307,6 +307,7 @@ def _wrong_figures(card: dict[str, Any]) -> str | None:
         "cautions": isinstance(card.get("cautions", []), list)
         and all(isinstance(s, str) for s in card.get("cautions", [])),
         "training": _is_dict(card["training"].get("config")),
+        "versions": all(isinstance(v, str) for v in card["versions"].values()),
         "parameters": isinstance(card.get("parameters", 0), int),
     }
     return next((name for name, holds in checks.items() if not holds), None)

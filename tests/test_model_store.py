@@ -76,6 +76,7 @@ def test_an_altered_file_is_named(models, shipped, name):
         ({"split": {"protocol": "radiograph", "conflicts": []}}, "conflicts"),
         ({"split": {"protocol": "radiograph", "folds": "![x](http://evil.example)"}}, "fold"),
         ({"parameters": "many"}, "parameters"),
+        ({"versions": {"backend": ["torch"]}}, "versions"),
         ({"statements": None, "split": None}, "split, statements"),
     ],
 )

@@ -16,6 +16,7 @@ from kop_core import wording
 from kop_core.classes import CLASS_NAMES
 
 UNKNOWN = "Not known: the card does not say."
+DAMAGED = "Not readable: what the card says of it is damaged."
 
 _Card = dict[str, Any]
 _Filled = Callable[[_Card], "str | None"]
@@ -27,7 +28,8 @@ class Item:
 
     Attributes:
         name: what it is.
-        text: what the card says of it, or one phrase that it says nothing.
+        text: what the card says of it, or one phrase that it says nothing, or nothing that
+            can be read.
         known: whether it says anything.
     """
 
@@ -72,7 +74,12 @@ def to_markdown(card: _Card) -> str:
 def _section(heading: str, items: Iterable[tuple[str, _Filled]], card: _Card) -> Section:
     found = []
     for name, filled in items:
-        text = filled(card)
+        try:
+            text = filled(card)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+            # Of a card by another hand; what serving relies on was checked when it was opened.
+            found.append(Item(name, DAMAGED, False))
+            continue
         found.append(Item(name, text or UNKNOWN, bool(text)))
     return Section(heading, tuple(found))
 
@@ -369,6 +376,8 @@ def _sentence(text: str | None) -> str | None:
     """Return a text with a full stop and a capital; ``None`` for nothing."""
     if not text:
         return None
+    if not isinstance(text, str):
+        raise TypeError("no text")
     text = f"{text[0].upper()}{text[1:]}"
     return text if text.endswith((".", "!", "?")) else f"{text}."
 

@@ -141,6 +141,24 @@ def test_a_card_that_says_little_is_no_error(card):
     assert "random split of the files" in by_name(bare)["Overall"].text
 
 
+@pytest.mark.parametrize(
+    ("damage", "item"),
+    [
+        ({"reference": 7}, "Paper or other resource"),
+        ({"data": {"files": "many"}}, "35. Numbers included and excluded"),
+        ({"data": {"files": 10, "unreadable": 3, "terms": ["none"]}}, "Terms"),
+        ({"data": {"fingerprint": 1}}, "Source"),
+        ({"preparation": [1]}, "Preprocessing"),
+        ({"training": {"config": {"augmentation": 5}}}, "Training algorithm and settings"),
+    ],
+)
+def test_what_is_damaged_is_said_and_the_rest_stays(card, damage, item):
+    found = by_name({**card, **damage})
+    assert not found[item].known and found["Version"].known and found["Overall"].known
+    damaged = [name for name, it in found.items() if it.text == model_card.DAMAGED]
+    assert damaged and not any(found[name].known for name in damaged)
+
+
 def test_as_a_document(card):
     text = model_card.to_markdown(card)
     assert text.startswith(f"# {card['title']}\n")
