@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING
@@ -23,9 +23,12 @@ from kop_core.radiographs import Radiograph
 
 if TYPE_CHECKING:
     from kop_core.classifier import Classifier
+    from kop_core.explanation import Influence
 
 PREVIEW_SIDE = 1024
 _THUMBNAIL_SIDE = 96
+# In an archive of overlays, which were not made, and why.
+NOT_MADE = "not_made.txt"
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,10 +164,33 @@ def overlay_name(file: str, class_name: str, method: str, taken: set[str]) -> st
     return name
 
 
-def zip_pictures(pictures: Iterable[tuple[str, bytes]]) -> bytes:
-    """Return pictures, by file name, as one zip archive."""
-    stream = io.BytesIO()
+def zip_overlays(cases: Sequence[Case], explain: Callable[[int], Influence], method: str) -> bytes:
+    """Return the overlays of a batch as one zip archive, with a note of those not made, and why.
+
+    Args:
+        cases: the batch.
+        explain: what spoke for the class that was called, by a case's place.
+        method: by which that was found; see :data:`kop_core.explanation.METHODS`.
+    """
+    stream, taken, not_made = io.BytesIO(), set(), []
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in pictures:
-            archive.writestr(name, data)
+        for place, case in enumerate(cases):
+            why = case.error or "It was not classified."
+            if case.prediction is not None:
+                called = case.prediction.class_name
+                try:
+                    influence = explain(place)
+                except KopError as error:
+                    why = str(error)
+                else:
+                    if influence.evidence:
+                        picture = overlay.blend(overlay.render(case.preview), influence)
+                        name = overlay_name(case.name, called, method, taken)
+                        archive.writestr(name, overlay.to_png(picture))
+                        continue
+                    why = f"Nothing in the picture speaks for {called} by this method."
+            # What is wrong with a file names it already.
+            not_made.append(why if why.startswith(case.name) else f"{case.name}: {why}")
+        if not_made:
+            archive.writestr(NOT_MADE, "\n".join(["No overlay of:", *not_made, ""]))
     return stream.getvalue()

@@ -305,20 +305,15 @@ def _batch_downloads(model: Model, found: list[Case], files: list) -> None:
 
 def _all_overlays(model: Model, found: list[Case], files: list) -> bytes:
     """Grad-CAM of each predicted class, laid over the preview; none without evidence."""
-    classifier = loading.start_loading(model).result()
-    taken: set[str] = set()
-    named = []
-    for case, file in zip(found, files):
-        if case.prediction is None:
-            continue
-        radiograph = radiographs.read(file.getvalue(), case.name)
-        class_name = case.prediction.class_name
-        influence = classifier.classify(radiograph, "gradcam", class_name).influence
-        if influence.evidence:
-            name = cases.overlay_name(case.name, class_name, "gradcam", taken)
-            picture = overlay.blend(overlay.render(case.preview), influence)
-            named.append((name, overlay.to_png(picture)))
-    return cases.zip_pictures(named)
+
+    def explain(place: int) -> Influence:
+        case = found[place]
+        classifier = loading.start_loading(model).result()
+        radiograph = radiographs.read(files[place].getvalue(), case.name)
+        called = case.prediction.class_name
+        return classifier.classify(radiograph, "gradcam", called).influence
+
+    return cases.zip_overlays(found, explain, "gradcam")
 
 
 @st.fragment

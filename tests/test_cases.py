@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import zipfile
 
 import numpy as np
 import pytest
 
 from kop_core import cases, figures, overlay, wording
+from kop_core.cases import Case
+from kop_core.errors import ModelError
 from kop_core.explanation import Influence
+from kop_core.prediction import Prediction
 from kop_core.radiographs import Radiograph
 
 
@@ -74,6 +78,36 @@ def test_overlay_names_from_windows_and_of_any_length():
     )
     long = cases.overlay_name("é" * 240 + ".png", "osteoporosis", "gradcam++", set())
     assert len(long.encode()) < 255
+
+
+def test_overlays_in_one_archive_with_what_was_not_made():
+    def case(name: str, **more) -> Case:
+        prediction = Prediction(name, {"healthy": 1.0}, "m", "1", calibrated=False)
+        return Case(
+            name, name, radiograph(), None, (300, 200), **{"prediction": prediction, **more}
+        )
+
+    batch = [case("a.png"), case("a.dcm"), case("clear.png"), case("gone.png"),
+             case("empty.png", prediction=None, error="empty.png: the file is empty.")]  # fmt: skip
+
+    def explain(place: int) -> Influence:
+        if place == 3:
+            raise ModelError("The model was deleted.")
+        return influence(evidence=place < 2)
+
+    with zipfile.ZipFile(io.BytesIO(cases.zip_overlays(batch, explain, "gradcam"))) as archive:
+        names = archive.namelist()
+        assert names == ["a_healthy_gradcam.png", "a_healthy_gradcam_2.png", cases.NOT_MADE]
+        assert archive.read(names[0]).startswith(b"\x89PNG")
+        said = archive.read(cases.NOT_MADE).decode().splitlines()
+    assert said == [
+        "No overlay of:",
+        "clear.png: Nothing in the picture speaks for healthy by this method.",
+        "gone.png: The model was deleted.",
+        "empty.png: the file is empty.",
+    ]
+    with zipfile.ZipFile(io.BytesIO(cases.zip_overlays(batch[:1], explain, "gradcam"))) as archive:
+        assert archive.namelist() == ["a_healthy_gradcam.png"]
 
 
 def test_render_window_and_inversion():
