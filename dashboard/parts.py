@@ -24,6 +24,10 @@ h3 {font-size: 1.15rem !important; padding: .3rem 0 !important;}
 [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p {
   color: inherit !important; opacity: .9;}
 [data-testid="stTable"] th, [data-testid="stTable"] th * {color: inherit !important;}
+/* White is not read on the pale primary colour of the dark theme; its ground is. */
+[data-testid^="stBaseButton-primary"], [data-testid^="stBaseButton-primary"] *,
+[data-testid="stMultiSelect"] [data-tag], [data-testid="stMultiSelect"] [data-tag] * {
+  color: light-dark(#FFFFFF, #10171A) !important;}
 /* A badge says what split a figure is from: all of it is read, also in a narrow column. */
 .stMarkdownBadge {white-space: normal !important; max-width: 100% !important;}
 .js-plotly-plot .main-svg text {fill: currentColor !important;}

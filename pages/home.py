@@ -42,7 +42,7 @@ CARDS = (
     (
         "Read a model's report",
         "How often it is right, where it fails, whether its scores can be read as probabilities, "
-        "and what a target sensitivity costs. Every figure with its 95 % interval.",
+        "and what a target sensitivity costs. Every figure with its 95 % interval.",
         "pages/report.py",
         "Read the reports",
         ":material/analytics:",

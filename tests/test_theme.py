@@ -1,14 +1,20 @@
 """The colours of the theme: words on a background are read by people with weak sight too."""
 
+import re
 from pathlib import Path
 
 import pytest
 import toml
 
+from dashboard import parts
 from tests.contrast import contrast
 
 CONFIG = Path(__file__).resolve().parent.parent / ".streamlit" / "config.toml"
 LEAST = 4.5  # WCAG 2.2 AA, 1.4.3
+# What dashboard.parts gives buttons, since Streamlit writes white on each primary colour.
+WORDS_ON_PRIMARY = dict(
+    zip(("light", "dark"), re.search(r"light-dark\((#\w+), (#\w+)\)", parts._STYLE).groups())
+)
 
 
 def test_contrast_itself():
@@ -23,6 +29,7 @@ def test_words_stand_out_from_what_is_behind_them(mode):
         (theme["textColor"], theme["backgroundColor"]),
         (theme["textColor"], theme["secondaryBackgroundColor"]),
         (theme["linkColor"], theme["backgroundColor"]),
+        (WORDS_ON_PRIMARY[mode], theme["primaryColor"]),
         *((theme[f"{c}TextColor"], theme[f"{c}BackgroundColor"]) for c in ("yellow", "gray")),
     ]
     assert all(contrast(*pair) >= LEAST for pair in pairs), pairs

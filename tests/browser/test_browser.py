@@ -197,6 +197,17 @@ def test_changing_the_model_and_reading_its_card(page, full_size, shipped):
     expect(dialog.get_by_text("same radiograph in training").first).to_be_visible()
 
 
+@pytest.mark.parametrize(("scheme", "colour"), [("light", (255, 255, 255)), ("dark", (16, 23, 26))])
+def test_words_on_the_primary_colour_are_read(page, scheme, colour):
+    page.emulate_media(color_scheme=scheme)
+    page.goto("/data")
+    button = page.get_by_role("button", name="Audit the folder")
+    expect(button).to_have_css("color", "rgb({}, {}, {})".format(*colour))
+    page.goto("/compare")
+    tag = page.get_by_test_id("stMultiSelect").get_by_title("Accuracy", exact=True)
+    expect(tag).to_have_css("color", "rgb({}, {}, {})".format(*colour))
+
+
 @pytest.mark.parametrize(("width", "height", "scheme"), [(1440, 900, "light"), (1024, 768, "dark")])
 def test_nothing_scrolls_sideways(chromium, server, full_size, tmp_path, width, height, scheme):
     context = chromium.new_context(
