@@ -154,15 +154,6 @@ def as_today(settings: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(str(error)) from error
 
 
-def differing(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Return, as parts of a sentence, by what settings differ from those that are wanted."""
-    return [
-        f"{name} {there.get(name)!r} instead of {wanted[name]!r}"
-        for name in wanted
-        if there.get(name) != wanted[name]
-    ]
-
-
 def for_epochs(recipe: TrainingConfig, epochs: int) -> TrainingConfig:
     """Return a recipe for another number of epochs, with a warm-up that fits into it.
 

@@ -26,11 +26,11 @@ from kop_core.benchmarking.planning import (
     Job,
     Series,
     as_today,
-    differing,
 )
 from kop_core.errors import DataSetError, RunError
 from kop_core.evaluation import Predictions, repeated
 from kop_core.evaluation.repeated import Repeated
+from kop_core.training.config import differing
 from kop_core.training.finishing import conflicts
 from kop_core.training.run_folder import RunFolder, replacing, write_json
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from kop_core import model_store, networks
-from kop_core.benchmarking.planning import Job, differing, settings_of
+from kop_core.benchmarking.planning import Job, settings_of
 from kop_core.errors import KopError, RunError
 from kop_core.reproduction.runs import FINISHED, MISSING, UNFINISHED, clear_if_not_begun, state
 from kop_core.training import Progress, StopAsked, resume, train
-from kop_core.training.config import TrainingConfig
+from kop_core.training.config import TrainingConfig, differing
 from kop_core.training.run_folder import RunFolder, replacing
 
 __all__ = [

@@ -160,7 +160,7 @@ def _minutes(history: Sequence[Mapping[str, float]]) -> float:
 
 
 def _check_stored(folder: Path, entry: dict[str, Any], job: Job) -> None:
-    found = runs.differing(entry["config"], job, entry.get("precision"))
+    found = runs.unlike(entry["config"], job, entry.get("precision"))
     if found:
         raise RunError(
             f"The run {job.name} whose results {folder} holds has {found}. Name another folder "

@@ -9,7 +9,7 @@ from typing import Any
 from kop_core import model_store
 from kop_core.errors import RunError
 from kop_core.reproduction.settings import Job
-from kop_core.training.config import TrainingConfig
+from kop_core.training.config import TrainingConfig, differing
 from kop_core.training.run_folder import RunFolder
 
 MISSING, UNFINISHED, FINISHED = "missing", "unfinished", "finished"
@@ -37,7 +37,7 @@ def check(run: RunFolder, job: Job, fingerprint: str | None) -> dict[str, Any]:
         RunError: if it was made with other settings or on other data.
     """
     record = run.read_record()
-    found = differing(record["config"], job, record.get("precision"))
+    found = unlike(record["config"], job, record.get("precision"))
     if found:
         raise RunError(f"The run in {run.path} has {found}. {_ANOTHER}")
     if fingerprint not in (None, record["data"]["fingerprint"]):
@@ -48,7 +48,7 @@ def check(run: RunFolder, job: Job, fingerprint: str | None) -> dict[str, Any]:
     return record
 
 
-def differing(config: Mapping[str, Any], job: Job, precision: str | None) -> str:
+def unlike(config: Mapping[str, Any], job: Job, precision: str | None) -> str:
     """Return, as part of a sentence, by what stored settings differ from those of a job.
 
     Args:
@@ -59,12 +59,7 @@ def differing(config: Mapping[str, Any], job: Job, precision: str | None) -> str
     there = TrainingConfig.from_config(config).get_config()
     if there["precision"] == "auto":
         there["precision"] = precision or there["precision"]
-    wanted = job.config.get_config()
-    return ", ".join(
-        f"{name} {there[name]!r} instead of {wanted[name]!r}"
-        for name in wanted
-        if there[name] != wanted[name]
-    )
+    return ", ".join(differing(there, job.config.get_config()))
 
 
 def check_whole(run: RunFolder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -311,3 +312,12 @@ _KINDS: dict[str, type | tuple] = {
 
 def _one_of(what: str, value: str, known: tuple[str, ...]) -> str:
     return f"There is no {what} called {value!r}. Known: {', '.join(known)}."
+
+
+def differing(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return, as parts of a sentence, by what settings differ from those that are wanted."""
+    return [
+        f"{name} {there.get(name)!r} instead of {wanted[name]!r}"
+        for name in wanted
+        if there.get(name) != wanted[name]
+    ]

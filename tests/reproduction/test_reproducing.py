@@ -22,6 +22,7 @@ from kop_core.reproduction import (
     rebuild,
     reproduce,
     results,
+    runs,
     settings,
 )
 from kop_core.training import Progress, TrainingConfig, locks, train
@@ -229,6 +230,14 @@ def test_what_was_collected_is_not_mixed_with_other_data(copy, tmp_path):
 
 
 # The page without training.
+
+
+def test_a_precision_that_was_left_to_the_machine_is_the_one_that_it_chose():
+    job = plan(TINY, (1,))[0]
+    left = {**job.config.get_config(), "precision": "auto"}
+    assert runs.unlike(left, job, "float32") == ""
+    said = runs.unlike(left, job, "mixed_bfloat16")
+    assert said == "precision 'mixed_bfloat16' instead of 'float32'"
 
 
 def test_a_stored_run_is_not_replaced_by_one_with_other_settings(copy):
