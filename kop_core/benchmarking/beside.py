@@ -107,9 +107,7 @@ class _Helper:
             except OSError as error:
                 return RunError(f"A process for it could not be started: {error.strerror}.")
             if answer:
-                found = json.loads(answer)
-                kind = runs.NoRoom if found["no_room"] else RunError
-                return kind(found["failed"]) if found["failed"] else None
+                return _failure(answer)
             if self._ended:
                 break
         return RunError(
@@ -145,3 +143,15 @@ class _Helper:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+
+def _failure(answer: str) -> KopError | None:
+    """Return why a job failed by what its process answered, or ``None``."""
+    try:
+        found = json.loads(answer)
+        failed, no_room = found["failed"], found["no_room"]
+    except (ValueError, KeyError, TypeError):
+        return RunError(f"Its process answered what cannot be read: {answer[:200].strip()}")
+    if failed is None:
+        return None
+    return runs.NoRoom(failed) if no_room else RunError(failed)

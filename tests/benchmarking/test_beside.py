@@ -102,6 +102,13 @@ def test_a_process_that_ends_under_each_job_is_named(data, wanted, tmp_path, mon
     assert (tmp_path / "page" / "README.md").is_file()
 
 
+def test_an_answer_that_is_none_is_named(data, wanted, tmp_path, monkeypatch):
+    program = a_program(tmp_path / "program", "while read line; do echo Using a backend; done")
+    monkeypatch.setattr(beside.sys, "executable", program)
+    with pytest.raises(RunError, match=r"cannot be read: Using a backend"):
+        benchmark(data, wanted, tmp_path / "page", tmp_path / "runs", workers=2)
+
+
 def test_a_full_disk_stops_them_all(data, wanted, tmp_path, monkeypatch):
     answer = '{"failed": "The disk is full.", "no_room": true}'
     program = a_program(tmp_path / "program", f"while read line; do echo '{answer}'; done")
