@@ -182,11 +182,7 @@ def make_optimizer(
 
 
 def _at_rates(kind: type[keras.Optimizer]) -> type[keras.Optimizer]:
-    """Return an optimiser with a factor of the learning rate for each variable.
-
-    Under every backend: PyTorch's own optimisers, which alter all variables at once and do not
-    ask ``update_step``, stand in for Keras's classes only, not for classes made of them.
-    """
+    """Return an optimiser with a factor of the learning rate for each variable."""
 
     class AtRates(kind):
         def __init__(
@@ -235,10 +231,10 @@ def _at_once(kind: type[keras.Optimizer]) -> Any:
 
     if keras.config.backend() != "torch":
         return None
-    from keras.src.backend.torch import optimizers
+    from keras.src.backend.torch.optimizers import torch_adam, torch_rmsprop, torch_sgd
 
     return {
-        keras.optimizers.Adam: optimizers.torch_adam.Adam,
-        keras.optimizers.SGD: optimizers.torch_sgd.SGD,
-        keras.optimizers.RMSprop: optimizers.torch_rmsprop.RMSprop,
+        keras.optimizers.Adam: torch_adam.Adam,
+        keras.optimizers.SGD: torch_sgd.SGD,
+        keras.optimizers.RMSprop: torch_rmsprop.RMSprop,
     }[kind]._parallel_update_step
