@@ -282,7 +282,7 @@ class Arm:
     def title(self) -> str:
         """What a column or panel calls it."""
         said = {"random": "random split", "radiograph": "by radiograph"}[self.split]
-        return f"{said}, {self.folds} folds" if self.folds else said
+        return f"{said}{self._of_folds}"
 
     @property
     def finished(self) -> tuple[dict[str, Any], ...]:
@@ -292,7 +292,16 @@ class Arm:
     @property
     def heading(self) -> str:
         """What a figure of all its runs is headed: the badge, and the folds if there are any."""
-        return f"{self.badge}, {self.folds} folds" if self.folds else self.badge
+        return f"{self.badge}{self._of_folds}"
+
+    @property
+    def _of_folds(self) -> str:
+        """How many folds there are, and how many of them a figure is of, if not of all."""
+        if not self.folds:
+            return ""
+        done = len(self.finished)
+        some = f"{done} of " if 0 < done < self.folds else ""
+        return f", {some}{self.folds} folds"
 
     def run_title(self, run: dict[str, Any]) -> str:
         """Return what tells a run from the others of this kind."""

@@ -463,6 +463,10 @@ def test_folds(copy):
     assert all(folds.examined(run).leakage.test_files for run in folds.finished)
     assert (random.title, plain.title) == ("random split", "by radiograph")
     assert folds.title == "by radiograph, 2 folds"
+    # A figure of some folds is not taken for one of all.
+    begun = replace(folds, runs=({**folds.runs[0], "state": runs.MISSING}, *folds.runs[1:]))
+    assert begun.title == "by radiograph, 1 of 2 folds"
+    assert begun.heading == f"{begun.badge}, 1 of 2 folds"
     # every file is tested once, over the folds
     assert len(folds.pooled.files) == 36 == len({f[2:] for f in folds.pooled.files})
     text = (copy.out / page.PAGE).read_text()
