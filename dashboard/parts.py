@@ -25,7 +25,8 @@ h3 {font-size: 1.15rem !important; padding: .3rem 0 !important;}
   color: inherit !important; opacity: .9;}
 [data-testid="stTable"] th, [data-testid="stTable"] th * {color: inherit !important;}
 /* White is not read on the pale primary colour of the dark theme; its ground is. */
-[data-testid^="stBaseButton-primary"], [data-testid^="stBaseButton-primary"] *,
+[data-testid^="stBaseButton-primary"]:not(:disabled),
+[data-testid^="stBaseButton-primary"]:not(:disabled) *,
 [data-testid="stMultiSelect"] [data-tag], [data-testid="stMultiSelect"] [data-tag] * {
   color: light-dark(#FFFFFF, #10171A) !important;}
 /* A badge says what split a figure is from: all of it is read, also in a narrow column. */
@@ -56,6 +57,10 @@ def begin(page: str) -> None:
         st.session_state[_WANTED] = (page, st.query_params.to_dict())
         st.switch_page("app.py")
     st.html(_STYLE)
+    # Streamlit tells its app the theme, but not its dialogs, which stand beside it.
+    theme = st.context.theme.type
+    if theme in ("light", "dark"):
+        st.html(f"<style>:root {{color-scheme: {theme};}}</style>")
 
 
 def entered() -> tuple[str, dict[str, str]] | None:

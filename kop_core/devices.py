@@ -53,13 +53,17 @@ def _of_jax() -> tuple[str, tuple[int, ...]] | None:
     card = jax.devices()[0]
     if card.platform != "gpu":
         return None
-    capability = getattr(card, "compute_capability", "")
-    return card.device_kind, tuple(int(part) for part in capability.split(".") if part)
+    # Of another maker's card it is no number.
+    parts = str(getattr(card, "compute_capability", "")).split(".")
+    capability = tuple(int(part) for part in parts) if all(map(str.isdigit, parts)) else ()
+    return card.device_kind, capability
 
 
 def _of_torch() -> tuple[str, tuple[int, ...]] | None:
     import torch
+    from keras.src.backend.torch.core import get_device
 
-    if not torch.cuda.is_available():
-        return None
-    return torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0)
+    kind = get_device().split(":")[0]
+    if kind == "cuda":
+        return torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0)
+    return None if kind == "cpu" else (kind.upper(), ())

@@ -207,12 +207,17 @@ def computed_with(versions: Mapping[str, str]) -> str:
     """Return what computed a run, such as ``"PyTorch 2.11.0 on NVIDIA H200"``.
 
     Args:
-        versions: that were kept with it. Where none of them is called its backend, it was
-            TensorFlow: older runs knew no other.
+        versions: that were kept with it. Older runs do not say what computed; of some it
+            follows from what was installed.
     """
-    backend = versions.get("backend", "tensorflow")
+    there = [name for name in _BACKENDS if name in versions]
+    backend = versions.get("backend") or (there[0] if len(there) == 1 else "")
+    if not backend:
+        return "not recorded"
     name = " ".join(filter(None, [_BACKENDS.get(backend, backend), versions.get(backend)]))
-    return f"{name} on {versions['gpu']}" if versions.get("gpu") else f"{name} on the processor"
+    if "backend" not in versions:
+        return name
+    return f"{name} on {versions.get('gpu', 'the processor')}"
 
 
 def software(versions: Mapping[str, str]) -> str:

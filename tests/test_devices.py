@@ -19,9 +19,8 @@ def jax_with(platform: str, capability: str) -> SimpleNamespace:
     return SimpleNamespace(devices=lambda: [card])
 
 
-def torch_with(there: bool, capability: tuple[int, int]) -> SimpleNamespace:
+def torch_with(capability: tuple[int, int]) -> SimpleNamespace:
     cuda = SimpleNamespace(
-        is_available=lambda: there,
         get_device_name=lambda _: "NVIDIA T4",
         get_device_capability=lambda _: capability,
     )
@@ -41,9 +40,8 @@ A100 = {"device_name": "NVIDIA A100", "compute_capability": (8, 0)}
     ("backend", "library", "found"),
     [
         ("jax", jax_with("gpu", "9.0"), Gpu("NVIDIA H200", True)),
+        ("jax", jax_with("gpu", "gfx90a"), Gpu("NVIDIA H200", False)),
         ("jax", jax_with("cpu", ""), None),
-        ("torch", torch_with(True, (7, 5)), Gpu("NVIDIA T4", False)),
-        ("torch", torch_with(False, (0, 0)), None),
         ("tensorflow", tensorflow_with(A100), Gpu("NVIDIA A100", True)),
         ("tensorflow", tensorflow_with({}), Gpu("GPU", False)),
         ("tensorflow", tensorflow_with(), None),
@@ -55,6 +53,19 @@ def test_the_card_is_named_with_what_it_can(backend, library, found, monkeypatch
     assert devices.first_gpu() == found
     noted = versions.at_work()
     assert noted["backend"] == backend and noted.get("gpu") == (found and found.name)
+
+
+@pytest.mark.parametrize(
+    ("device", "found"),
+    [("cuda", Gpu("NVIDIA T4", False)), ("mps", Gpu("MPS", False)), ("cpu", None)],
+)
+def test_of_pytorch_it_is_the_one_that_keras_takes(device, found, monkeypatch):
+    core = SimpleNamespace(get_device=lambda: device)
+    monkeypatch.setitem(sys.modules, "torch", torch_with((7, 5)))
+    monkeypatch.setitem(sys.modules, "keras.src.backend.torch", SimpleNamespace(core=core))
+    monkeypatch.setitem(sys.modules, "keras.src.backend.torch.core", core)
+    monkeypatch.setattr(devices, "backend", lambda: "torch")
+    assert devices.first_gpu() == found
 
 
 def test_the_backend_here_is_named():

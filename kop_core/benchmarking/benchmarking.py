@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,8 @@ def benchmark(
                 runs.slim(RunFolder(work.folder / job.name), keep_models)
         written = work.collect()
         missing = work.missing()
+        if workers > 1:
+            beside.share_the_card()
         _require_weights(missing)
         if on is not None and missing:
             with cluster.connected(on) as ray:
@@ -179,12 +182,23 @@ class _Work:
     def folder(self) -> Path:
         return self.runs_root / self.name
 
-    def collect(self, speeds: Mapping[str, Any] | None = None) -> Path:
-        try:
+    def keep(self, speeds: Mapping[str, Any] | None = None) -> None:
+        """Put what is finished into the page's folder."""
+        with self._written():
             results.collect(
                 self.name, self.folder, self.wanted, self.out, self.facts, self.quick, speeds
             )
+
+    def collect(self, speeds: Mapping[str, Any] | None = None) -> Path:
+        """Put what is finished into the page's folder, and write the page."""
+        self.keep(speeds)
+        with self._written():
             return page.write(self.out)
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise runs.NoRoom(
                 f"The page could not be written to {self.out} ({error.strerror}). Free some "
@@ -235,7 +249,8 @@ class _Work:
         """Have jobs done by processes side by side; return why some failed, by name."""
         failed: dict[str, KopError] = {}
         ended = self._noting(jobs, failed, told)
-        beside.do(jobs, self.folder, data, workers, ended, keep_models)
+        with self._last_collected():
+            beside.do(jobs, self.folder, data, workers, ended, keep_models)
         return failed
 
     def send(
@@ -251,8 +266,20 @@ class _Work:
             else job
             for job in jobs
         ]
-        cluster.do(ray, sent, self.folder, data, self.facts["fingerprint"], on, ended)
+        with self._last_collected():
+            cluster.do(ray, sent, self.folder, data, self.facts["fingerprint"], on, ended)
         return failed
+
+    @contextmanager
+    def _last_collected(self) -> Iterator[None]:
+        """Collect at the end, however it ends: jobs may have finished that nobody has heard of."""
+        try:
+            yield
+        except BaseException:
+            with suppress(KopError):  # what ended it is told, and this would be told again
+                self.collect()
+            raise
+        self.collect()
 
     def _noting(
         self, jobs: Sequence[Job], failed: dict[str, KopError], told: Told
@@ -260,7 +287,7 @@ class _Work:
         """Return what is called when a job has ended elsewhere: it keeps what came of it.
 
         Where jobs end quickly the page waits for several: written after each it would take
-        longer than they do. After the last it is always written.
+        longer than they do.
         """
         began = time.monotonic()
         written, took = began, 0.0
@@ -269,11 +296,14 @@ class _Work:
             nonlocal written, took
             if error is not None:
                 failed[job.name] = error
-            since = time.monotonic()
-            if not waiting or (error is None and since - written >= _PATIENCE * took):
-                self.collect()
-                written = time.monotonic()
-                took = written - since
+            else:
+                since = time.monotonic()
+                if since - written >= _PATIENCE * took:
+                    self.collect()
+                    written = time.monotonic()
+                    took = written - since
+                else:
+                    self.keep()
             spent, done = time.monotonic() - began, len(jobs) - waiting
             if told.ended:
                 told.ended(job, error, waiting, spent / done * waiting)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from kop_core.benchmarking import helper, runs
@@ -23,6 +24,17 @@ from kop_core.errors import KopError, RunError
 # How often a job is begun whose process ends under it, of too little memory perhaps.
 _TRIES = 2
 _CODE = Path(__file__).resolve().parents[2]
+# Of a graphics card's memory each takes what it needs, and not all at once.
+_OF_THE_CARD = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
+
+def share_the_card() -> None:
+    """See that no process takes all memory of a graphics card, also not this one.
+
+    It counts if the deep-learning library has not begun to compute yet.
+    """
+    for name, value in _OF_THE_CARD.items():
+        os.environ.setdefault(name, value)
 
 
 def do(
@@ -40,58 +52,86 @@ def do(
         keep_models: leave the models in the runs' folders.
 
     Raises:
-        NoRoom: if there is too little room on the disk: no other job would fare better.
+        NoRoom: if there is too little room on the disk for another job; those at work have
+            ended then.
     """
     waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
     for job in jobs:
         waiting.put(job)
-    done: queue.SimpleQueue[tuple[Job, KopError | None]] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[Job, KopError | None, int]] = queue.SimpleQueue()
     used = min(workers, len(jobs))
-    threads = max(1, (os.cpu_count() or 1) // used)
-    helpers = [_Helper(folder, data_folder, keep_models, threads) for _ in range(used)]
+    helpers = [_Helper(folder, data_folder, keep_models, used) for _ in range(used)]
     for each in helpers:
         threading.Thread(target=_serve, args=(each, waiting, done), daemon=True).start()
+    left, full = len(jobs), None
     try:
-        for left in reversed(range(len(jobs))):
-            job, error = done.get()
+        while left:
+            job, error, taken_back = done.get()
+            left -= 1
             if isinstance(error, runs.NoRoom):
-                raise error
-            ended(job, error, left)
+                full = full or error
+                left -= taken_back
+            else:
+                ended(job, error, left)
     finally:
         for each in helpers:
             each.end()
+    if full:
+        raise full
+
+
+def _taken_back(waiting: queue.SimpleQueue[Job]) -> int:
+    """Take back what nobody has begun, and return how many jobs that were."""
+    count = 0
+    with suppress(queue.Empty):
+        while True:
+            waiting.get_nowait()
+            count += 1
+    return count
 
 
 def _serve(
     helper_: _Helper,
     waiting: queue.SimpleQueue[Job],
-    done: queue.SimpleQueue[tuple[Job, KopError | None]],
+    done: queue.SimpleQueue[tuple[Job, KopError | None, int]],
 ) -> None:
-    while True:
-        try:
+    """Have a process do what waits; with each job say how many others are not begun for it."""
+    with suppress(queue.Empty):
+        while True:
             job = waiting.get_nowait()
-        except queue.Empty:
-            return
-        done.put((job, helper_.do(job)))
+            try:
+                error = helper_.do(job)
+            except Exception as wrong:  # else whoever waits for this job would wait for ever
+                error = RunError(f"What its process said was not understood ({wrong!r}).")
+            full = isinstance(error, runs.NoRoom)
+            done.put((job, error, _taken_back(waiting) if full else 0))
 
 
 class _Helper:
-    """A process that does jobs, started when there is one, and again if it ended under one."""
+    """A process that does jobs, started when there is one, and again if it ended under one.
 
-    def __init__(self, folder: Path, data_folder: Path, keep_models: bool, threads: int) -> None:
+    Args:
+        folder: of the data set's runs.
+        data_folder: the radiographs.
+        keep_models: leave the models in the runs' folders.
+        side_by_side: how many such processes there are.
+    """
+
+    def __init__(
+        self, folder: Path, data_folder: Path, keep_models: bool, side_by_side: int
+    ) -> None:
         self._command = [
-            sys.executable, "-m", helper.__name__,
-            str(folder.absolute()), str(data_folder.absolute()), "keep" if keep_models else "slim",
+            sys.executable, "-m", helper.__name__, str(folder.absolute()),
+            str(data_folder.absolute()), "keep" if keep_models else "slim", str(side_by_side - 1),
         ]  # fmt: skip
         paths = [str(_CODE), *filter(None, [os.environ.get("PYTHONPATH")])]
+        threads = str(max(1, (os.cpu_count() or 1) // side_by_side))
         self._environment = {
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "KERAS_BACKEND": "tensorflow",
-            # Each its share of the processors, and of a graphics card what it needs.
-            "OMP_NUM_THREADS": str(threads),
-            "TF_NUM_INTRAOP_THREADS": str(threads),
-            "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+            "OMP_NUM_THREADS": threads,
+            "TF_NUM_INTRAOP_THREADS": threads,
+            **_OF_THE_CARD,
             **os.environ,
             "PYTHONPATH": os.pathsep.join(paths),
         }
@@ -107,7 +147,7 @@ class _Helper:
             except OSError as error:
                 return RunError(f"A process for it could not be started: {error.strerror}.")
             if answer:
-                return _failure(answer)
+                return self._failure(job, answer)
             if self._ended:
                 break
         return RunError(
@@ -120,38 +160,45 @@ class _Helper:
         with self._starting:
             if self._ended:
                 return ""
-            if self._process is None or self._process.poll() is not None:
+            if self._process is None:
                 self._process = subprocess.Popen(
                     self._command, env=self._environment, text=True, encoding="utf-8",
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                    errors="replace", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
                 )  # fmt: skip
             process = self._process
-        try:
+        answer = ""
+        with suppress(BrokenPipeError):
             process.stdin.write(line + "\n")
             process.stdin.flush()
-        except BrokenPipeError:
-            return ""
-        answer = process.stdout.readline()
+            answer = process.stdout.readline()
         if not answer:
-            process.wait()
+            self._take_away()
         return answer
 
-    def end(self) -> None:
-        """End the process, whatever it does."""
+    def _failure(self, job: Job, answer: str) -> KopError | None:
+        """Return why a job failed by what its process answered, or ``None``."""
+        try:
+            found = json.loads(answer)
+            name, failed, no_room = found["name"], found["failed"], found["no_room"]
+        except (ValueError, KeyError, TypeError):
+            name = None
+        if name != job.name:
+            self._take_away()  # its next answer would be taken for another job's
+            return RunError(f"Its process answered what cannot be read: {answer[:200].strip()}")
+        if failed is None:
+            return None
+        return runs.NoRoom(failed) if no_room else RunError(failed)
+
+    def _take_away(self) -> None:
+        """End the process; the next job has a new one."""
         with self._starting:
-            self._ended = True
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+                self._process = None
 
-
-def _failure(answer: str) -> KopError | None:
-    """Return why a job failed by what its process answered, or ``None``."""
-    try:
-        found = json.loads(answer)
-        failed, no_room = found["failed"], found["no_room"]
-    except (ValueError, KeyError, TypeError):
-        return RunError(f"Its process answered what cannot be read: {answer[:200].strip()}")
-    if failed is None:
-        return None
-    return runs.NoRoom(failed) if no_room else RunError(failed)
+    def end(self) -> None:
+        """End the process, whatever it does, and start no other."""
+        self._ended = True
+        self._take_away()

@@ -1,7 +1,7 @@
 """A process beside the benchmark's: does the jobs that it is handed, one after another.
 
-``python -m kop_core.benchmarking.helper RUNS DATA KEEP`` reads a job a line from its standard
-input and answers each with a line on its standard output, both as JSON; see
+``python -m kop_core.benchmarking.helper RUNS DATA KEEP OTHERS`` reads a job a line from its
+standard input and answers each with a line on its standard output, both as JSON; see
 :mod:`kop_core.benchmarking.beside`. It ends as soon as its input does, with whatever it does:
 then the benchmark is gone, and what it had begun is gone on with by the next.
 """
@@ -27,13 +27,14 @@ def said_of(job: Job) -> dict[str, Any]:
     return {"name": job.name, "config": job.config.get_config()}
 
 
-def serve(folder: Path, data_folder: Path, keep_models: bool) -> None:
+def serve(folder: Path, data_folder: Path, keep_models: bool, others: int) -> None:
     """Do jobs until there are no more.
 
     Args:
         folder: of the data set's runs.
         data_folder: the radiographs.
         keep_models: leave the models in the runs' folders.
+        others: how many processes do jobs beside this one.
     """
     # What libraries print would be taken for answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -45,10 +46,11 @@ def serve(folder: Path, data_folder: Path, keep_models: bool) -> None:
         job = Job(asked["name"], TrainingConfig.from_config(asked["config"]))
         failed, no_room = None, False
         try:
-            runs.attempt(job, folder, data_folder, keep_model=keep_models)
+            runs.attempt(job, folder, data_folder, keep_model=keep_models, beside=others)
         except KopError as error:
             failed, no_room = str(error), isinstance(error, runs.NoRoom)
-        answers.write(json.dumps({"failed": failed, "no_room": no_room}) + "\n")
+        answer = {"name": job.name, "failed": failed, "no_room": no_room}
+        answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
 
@@ -60,4 +62,4 @@ def _listen(jobs: queue.SimpleQueue[str]) -> None:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "keep")
+    serve(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "keep", int(sys.argv[4]))

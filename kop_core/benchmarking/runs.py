@@ -160,15 +160,24 @@ def attempt(
     data_folder: str | Path,
     report: Callable[[Progress], None] | None = None,
     keep_model: bool = False,
+    beside: int = 0,
 ) -> None:
     """Do one job as :func:`do` does, if there is room for it.
+
+    Args:
+        job: what to do.
+        folder: of the data set's runs.
+        data_folder: the radiographs.
+        report: called as the run goes on.
+        keep_model: leave the model.
+        beside: how many other jobs may be at work on the same disk, as large as this.
 
     Raises:
         NoRoom: if the disk is too full.
         KopError: whatever else ended the training, in words.
     """
     with explained():
-        require_room(folder, _parameters(job))
+        require_room(folder, (1 + beside) * _parameters(job))
         do(job, folder, data_folder, report, keep_model)
 
 

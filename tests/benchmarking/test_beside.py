@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -82,19 +83,23 @@ def test_a_lost_process_loses_nothing_and_results_are_the_same(data, wanted, tmp
     ]
     assert both[0].files == both[1].files
     # Each process has its share of the processors, and sums in another order.
-    np.testing.assert_allclose(both[0].probabilities, both[1].probabilities, atol=1e-4)
+    np.testing.assert_allclose(both[0].probabilities, both[1].probabilities, atol=1e-3)
     assert not list((tmp_path / "runs beside").rglob("model.keras"))
 
 
+PYTHON = sys.executable
+
+
 def a_program(path: Path, does: str) -> str:
-    path.write_text(f"#!/bin/sh\n{does}\n")
+    """Write a program that does something with each line that it is given."""
+    path.write_text(f"#!{PYTHON}\nimport json, sys\nfor line in sys.stdin:\n    {does}\n")
     path.chmod(0o755)
     return str(path)
 
 
 def test_a_process_that_ends_under_each_job_is_named(data, wanted, tmp_path, monkeypatch):
     tried = tmp_path / "tried"
-    program = a_program(tmp_path / "program", f"read line; echo . >> {tried}")
+    program = a_program(tmp_path / "program", f"open({str(tried)!r}, 'a').write('.'); break")
     monkeypatch.setattr(beside.sys, "executable", program)
     with pytest.raises(RunError, match=r"2 of 2 jobs failed.*ended in the middle.*--workers"):
         benchmark(data, wanted, tmp_path / "page", tmp_path / "runs", workers=2)
@@ -103,18 +108,39 @@ def test_a_process_that_ends_under_each_job_is_named(data, wanted, tmp_path, mon
 
 
 def test_an_answer_that_is_none_is_named(data, wanted, tmp_path, monkeypatch):
-    program = a_program(tmp_path / "program", "while read line; do echo Using a backend; done")
+    program = a_program(tmp_path / "program", "print('Using a backend', flush=True)")
     monkeypatch.setattr(beside.sys, "executable", program)
     with pytest.raises(RunError, match=r"cannot be read: Using a backend"):
         benchmark(data, wanted, tmp_path / "page", tmp_path / "runs", workers=2)
 
 
-def test_a_full_disk_stops_them_all(data, wanted, tmp_path, monkeypatch):
-    answer = '{"failed": "The disk is full.", "no_room": true}'
-    program = a_program(tmp_path / "program", f"while read line; do echo '{answer}'; done")
-    monkeypatch.setattr(beside.sys, "executable", program)
+def test_a_full_disk_stops_them_all_and_what_is_at_work_ends(data, wanted, tmp_path, monkeypatch):
+    answer = """print(json.dumps({"name": json.loads(line)["name"], "no_room": "fold-1" in line,
+        "failed": "The disk is full." if "fold-1" in line else "Wrong."}), flush=True)"""
+    monkeypatch.setattr(beside.sys, "executable", a_program(tmp_path / "program", answer))
+    ended = []
+    jobs = [*wanted[0].jobs, *(replace(job, name=f"{job.name}-again") for job in wanted[0].jobs)]
     with pytest.raises(runs.NoRoom, match="The disk is full"):
-        benchmark(data, wanted, tmp_path / "page", tmp_path / "runs", workers=2)
+        beside.do(jobs, tmp_path / "runs", data, 1, lambda *said: ended.append(said))
+    assert not ended and not helpers()
+    jobs = jobs[1:] + jobs[:1]
+    with pytest.raises(runs.NoRoom, match="The disk is full"):
+        beside.do(jobs, tmp_path / "runs", data, 1, lambda *said: ended.append(said))
+    assert [(str(error), left) for _, error, left in ended] == [("Wrong.", 3)]
+
+
+def test_what_finished_is_on_the_page_though_it_is_broken_off(data, wanted, tmp_path, monkeypatch):
+    class Interrupted(BaseException):
+        """Ctrl-C."""
+
+    def interrupt(*_) -> None:
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        benchmark(data, wanted, tmp_path / "page", tmp_path / "runs", workers=2,
+                  told=Told(ended=interrupt))  # fmt: skip
+    assert not helpers()
+    assert results.read(tmp_path / "page" / "knees").record["entries"][0]["folds_done"] >= 1
 
 
 def test_a_job_that_fails_is_told_as_in_turn(data, wanted, tmp_path):
@@ -125,14 +151,19 @@ def test_a_job_that_fails_is_told_as_in_turn(data, wanted, tmp_path):
     assert "The loss stopped being a number" in str(ended[0][1])
 
 
-def test_a_process_does_not_outlive_the_benchmark(tmp_path):
+def test_a_process_does_not_outlive_the_benchmark(data, wanted, tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", helper.__name__, str(tmp_path), str(tmp_path), "slim"],
-        stdin=subprocess.PIPE, cwd=Path(__file__).parents[2],
+        [PYTHON, "-m", helper.__name__, str(tmp_path / "runs"), str(data), "slim", "0"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2], text=True,
     )  # fmt: skip
-    time.sleep(0.1)
-    process.stdin.close()
+    process.stdin.write(json.dumps(helper.said_of(wanted[0].jobs[0])) + "\n")
+    process.stdin.flush()
+    until = time.monotonic() + 120
+    while not list((tmp_path / "runs").rglob("split.csv")) and time.monotonic() < until:
+        time.sleep(0.02)
+    process.stdin.close()  # in the middle of the job
     assert process.wait(60) == 0
+    assert not list((tmp_path / "runs").rglob("card.json")) and not process.stdout.read()
 
 
 def test_there_must_be_one(data, wanted, tmp_path):

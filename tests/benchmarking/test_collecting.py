@@ -338,7 +338,7 @@ def test_each_precision_and_what_computed_is_named_with_its_networks(wanted, tmp
     said = dict(rows(page.write(tmp_path / "out").read_text(), "### Budget"))
     assert said["precision of training"] == "float32: Paper's, Small; mixed_bfloat16: Small"
     there = "PyTorch 2.11.0 on NVIDIA H200: Small"
-    assert said["computed with"] == f"{there}; TensorFlow on the processor: Paper's, Small"
+    assert said["computed with"] == f"{there}; not recorded: Paper's, Small"
 
 
 def test_speed_is_on_the_page(collected, wanted):

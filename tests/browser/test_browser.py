@@ -201,11 +201,17 @@ def test_changing_the_model_and_reading_its_card(page, full_size, shipped):
 def test_words_on_the_primary_colour_are_read(page, scheme, colour):
     page.emulate_media(color_scheme=scheme)
     page.goto("/data")
+    colour = "rgb({}, {}, {})".format(*colour)
     button = page.get_by_role("button", name="Audit the folder")
-    expect(button).to_have_css("color", "rgb({}, {}, {})".format(*colour))
+    expect(button).to_have_css("color", colour)
+    # Dialogs stand beside the app, and take it from the document.
+    expect(page.locator(":root")).to_have_css("color-scheme", scheme)
+    # One that cannot be pressed has no ground of that colour.
+    button.evaluate("button => { button.disabled = true }")
+    expect(button).not_to_have_css("color", colour)
     page.goto("/compare")
     tag = page.get_by_test_id("stMultiSelect").get_by_title("Accuracy", exact=True)
-    expect(tag).to_have_css("color", "rgb({}, {}, {})".format(*colour))
+    expect(tag).to_have_css("color", colour)
 
 
 @pytest.mark.parametrize(("width", "height", "scheme"), [(1440, 900, "light"), (1024, 768, "dark")])

@@ -22,7 +22,7 @@ from kop_core.reproduction.settings import PAPER_SETTINGS
 from kop_core.training import locks, runs
 from kop_core.training.run_folder import RunFolder, write_json
 from kop_core.training.run_state import write_state
-from kop_core.training.setting_up import RECOMMENDED
+from kop_core.training.setting_up import RECOMMENDED, paper_settings
 from tests.altered import another
 from tests.conftest import make_data, write_radiographs
 from tests.datasets.reports import report_of
@@ -154,8 +154,9 @@ def test_the_recommendation_says_what_it_alters_of_the_papers_settings(folder, s
     ours, papers = RECOMMENDED.get_config(), PAPER_SETTINGS.get_config()
     assert {name for name in ours if ours[name] != papers[name]} == {
         "batch_size", "validation_share", "keep", "patience", "class_weights", "warmup_epochs",
-        "options", "augmentation",
+        "options", "augmentation", "precision",
     }  # fmt: skip
+    assert ours["precision"] == paper_settings().precision == "auto"
     said = button(looked_at(folder), "KOP's recommendation").help
     assert "validation part that chooses the epoch, and classes that count the same" in said
     assert "warm-up of one epoch; stronger augmentation and dropout, batches of 16" in said
