@@ -74,7 +74,7 @@ def sentences(arm: Arm) -> Iterator[str]:
     if all(one.ahead for one in found):
         ahead = _of_runs(found, [words.points(one.ahead) for one in found])
         verdict = _verdict(arm, [one.side for one in found])
-        yield f"Image by image the network is ahead of the look-up by {ahead}. {verdict}"
+        yield f"Image by image the network less the look-up is {ahead}. {verdict}"
 
 
 def _of_runs(found: list[Beside], figures: list[str]) -> str:

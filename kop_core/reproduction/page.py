@@ -424,7 +424,7 @@ def _beside_look_up(arms: Sequence[Arm]) -> Iterator[str]:
     yield ""
     head = (
         "run", "network, accuracy in %", "look-up of the nearest picture, %",
-        "network ahead of it by", "split",
+        "network less look-up", "split",
     )  # fmt: skip
     yield from documents.table(head, rows)
 

@@ -176,11 +176,11 @@ def test_where_the_papers_accuracy_lies(tmp_path, random, says):
 def test_what_a_look_up_reaches(tmp_path):
     text = said(tmp_path / "a", random=(0.9,), look_up={"random": (0.81,)})
     assert "is right in 81.0 % (95 % CI 77.0–85.0); the network in 90.0 %." in text
-    assert "ahead of the look-up by +9.0 points (95 % CI +5.0 to +13.0)." in text
+    assert "the network less the look-up is +9.0 points (95 % CI +5.0 to +13.0)." in text
     text = said(tmp_path / "b", random=(0.9, 0.8), look_up={"random": (0.81, 0.7)})
     assert "is right in 81.0 % (95 % CI 77.0–85.0) for seed 1 and 70.0 % (95 % CI" in text
     assert "; the network in 90.0 % and 80.0 %." in text
-    assert "by +9.0 points (95 % CI +5.0 to +13.0) for seed 1 and +10.0 points" in text
+    assert "is +9.0 points (95 % CI +5.0 to +13.0) for seed 1 and +10.0 points" in text
     assert "look-up" not in said(tmp_path / "c", random=(0.9,), radiograph=(0.5,))
 
 
@@ -212,7 +212,7 @@ def test_without_the_difference_nothing_follows(tmp_path):
     found = made(tmp_path, random=(0.9,), look_up={"random": (0.8,)})
     del found.record["runs"][0]["examined"]["ahead"]
     text = " ".join(meaning.sentences(found))
-    assert "is right in 80.0 %" in text and "ahead of the look-up" not in text
+    assert "is right in 80.0 %" in text and "less the look-up" not in text
 
 
 def test_copies_that_only_the_audit_sees_are_said(tmp_path):
