@@ -113,9 +113,7 @@ def train(
     run.create()
     split.write(run.split)
     write_json(run.record, record)
-    return Training(
-        run, config, data, split, precision_for(config.precision), report or _silent
-    ).go()
+    return Training(run, config, data, split, record["precision"], report or _silent).go()
 
 
 def split_of(data: DataSet, config: TrainingConfig) -> Split:
