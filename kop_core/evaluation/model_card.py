@@ -61,6 +61,16 @@ def sections(card: _Card) -> list[Section]:
     return found + [_section(f"CLAIM 2024: {heading}", items, card) for heading, items in _CLAIM]
 
 
+def damaged(card: _Card) -> list[str]:
+    """Return the names of the items that a card has something of, but nothing that can be read.
+
+    Args:
+        card: what ``card.json`` says.
+    """
+    items = (item for section in sections(card) for item in section.items)
+    return [item.name for item in items if item.text == DAMAGED]
+
+
 def to_markdown(card: _Card) -> str:
     """Return :func:`sections` as a Markdown document for download."""
     lines = [f"# {card['title']}", ""]

@@ -334,7 +334,7 @@ def _check_words(model: Model) -> None:
         if not (word.isprintable() and 0 < len(word) <= _MAX_WORDS):
             raise BundleError(f"The card in the archive has no {key} that can be shown. {_AGAIN}")
     try:
-        model_card.to_markdown(model.card)
+        damaged = model_card.damaged(model.card)
         wording.calibration(model.card)
         wording.accuracy(model.card["evaluation"])
         wording.split_badge(model.card["split"])
@@ -343,6 +343,11 @@ def _check_words(model: Model) -> None:
         raise BundleError(
             f"The card in the archive says something that cannot be shown. {_AGAIN}"
         ) from error
+    if damaged:
+        raise BundleError(
+            "The card in the archive says something that cannot be shown, as in its item "
+            f"“{damaged[0]}”. {_AGAIN}"
+        )
 
 
 def _check_options(model: Model) -> None:

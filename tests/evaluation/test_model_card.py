@@ -155,8 +155,12 @@ def test_a_card_that_says_little_is_no_error(card):
 def test_what_is_damaged_is_said_and_the_rest_stays(card, damage, item):
     found = by_name({**card, **damage})
     assert not found[item].known and found["Version"].known and found["Overall"].known
-    damaged = [name for name, it in found.items() if it.text == model_card.DAMAGED]
-    assert damaged and not any(found[name].known for name in damaged)
+    damaged = model_card.damaged({**card, **damage})
+    assert item in damaged and not any(found[name].known for name in damaged)
+
+
+def test_a_whole_card_has_nothing_damaged(card):
+    assert model_card.damaged(card) == []
 
 
 def test_as_a_document(card):

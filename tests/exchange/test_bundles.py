@@ -410,7 +410,7 @@ def put(*path_and_value) -> Callable[[dict], None]:
         (put("title", "x" * 201), "no title"),
         (put("id", "\0"), "no id"),
         (put("version", "1\r2"), "no version"),
-        (put("data", "files", "many"), "cannot be shown"),
+        (put("data", "files", "many"), "as in its item “8. Inclusion and exclusion criteria”"),
         (put("data", "classes", [1]), "cannot be shown"),
         (put("training", "config", "augmentation", 7), "cannot be shown"),
         (put("statements", ["\ud800"]), "cannot be shown"),
