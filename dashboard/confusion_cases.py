@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import html
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from dashboard import confusion, loading, parts, pictures
-from kop_core import marks, overlay, radiographs, source_images, wording
+from dashboard import confusion, influence, loading, parts, pictures
+from kop_core import marks, overlay, source_images, wording
 from kop_core.classes import CLASSES, by_name
-from kop_core.errors import KopError, MarkError
+from kop_core.errors import MarkError
 from kop_core.evaluation import Predictions, cells, matrix_words
 from kop_core.evaluation.cells import BY_CONFIDENCE, SORTS, CellCase, Facts, Filter, Kin
 from kop_core.evaluation.matrix import NOT_CALLED, Rule
@@ -30,7 +30,6 @@ PER_PAGE = 6
 _SORT, _MAPS = "confusion_sort", "confusion_maps"
 _SORT_NAMES = {BY_CONFIDENCE: "Most confident first", "loss": "Largest loss first"}
 _MARK_ERROR, _PAGED = "confusion_mark_error", "confusion_paged"
-_KEPT_MAPS = 400
 STYLE = """
 <style>
 .kop-case {font-size: .85rem; line-height: 1.4; overflow-wrap: anywhere;}
@@ -467,16 +466,20 @@ def _maps(model: Model, images: SourceImages, here: Sequence[CellCase]) -> dict[
     )
     if not asked:
         return {}
-    known = _known_maps()
+    known = influence.known()
     weights = model.card["checksums"]["model.keras"]
     keys = {c.file: (weights, images.digest(c.file), _explained(c)) for c in here}
-    missing = [c for c in here if keys[c.file] not in known]
+    missing = [
+        influence.Wanted(keys[c.file], model, c.file, partial(images.read, c.file), _explained(c))
+        for c in here
+        if keys[c.file] not in known
+    ]
     if missing:
         future = loading.start_loading(model)
         if not future.done():
             _starting(future)
-        else:
-            _make_maps(future, images, missing, keys, known)
+        elif wrong := influence.make(missing, lambda _: future.result()):
+            st.warning(parts.escape(wrong), icon=":material/warning:")
     stops = ", ".join(colour for _, colour in overlay.colour_stops())
     st.html(
         '<div class="kop-scale">Influence: none <i style="background: linear-gradient(to right, '
@@ -502,30 +505,3 @@ def _starting(future: Future[Classifier]) -> None:
     if future.done():
         st.rerun()
     st.caption(":material/hourglass_empty: Starting TensorFlow and loading the model.")
-
-
-def _make_maps(
-    future: Future[Classifier],
-    images: SourceImages,
-    missing: Sequence[CellCase],
-    keys: dict[str, tuple],
-    known: dict[tuple, str | None],
-) -> None:
-    try:
-        classifier = future.result()
-        bar = st.progress(0.0)
-        for done, case in enumerate(missing):
-            bar.progress(done / len(missing), f"Map {done + 1} of {len(missing)}")
-            radiograph = radiographs.read(images.read(case.file), Path(case.file).name)
-            found = classifier.classify(radiograph, "gradcam", _explained(case))
-            known[keys[case.file]] = pictures.laid_over(radiograph, found.influence)
-            while len(known) > _KEPT_MAPS:
-                known.pop(next(iter(known)))
-        bar.empty()
-    except KopError as error:
-        st.warning(parts.escape(f"No map was made. {error}"), icon=":material/warning:")
-
-
-@st.cache_resource(show_spinner=False)
-def _known_maps() -> dict[tuple, str | None]:
-    return {}

@@ -10,8 +10,7 @@ from functools import partial
 
 import streamlit as st
 
-from dashboard import parts, pictures
-from dashboard import training_result as result
+from dashboard import influence, parts, pictures
 from dashboard.evaluated import say, table
 from kop_core import wording
 from kop_core.classes import by_name
@@ -136,29 +135,34 @@ def _maps(first: Entry, second: Entry, found: Sequence[Disagreement], images: So
 
     They are kept by model and picture with those of the Train page: none is made twice.
     """
-    known = result.known_maps()
+    known = influence.known()
     wanted = {}
     for entry, side in ((first, "first"), (second, "second")):
         if entry.members:
             continue
         checksum = entry.model.card["checksums"][PREDICTIONS]
         for one in found:
-            key = (entry.model.version, checksum, one.file, getattr(one, side))
-            wanted[side, one.file] = (key, entry.model, partial(images.read, one.file))
-    missing = [value for value in wanted.values() if value[0] not in known]
-    result.ask_for_maps(
-        missing,
+            called = getattr(one, side)
+            wanted[side, one.file] = influence.Wanted(
+                (entry.model.version, checksum, one.file, called),
+                entry.model,
+                one.file,
+                partial(images.read, one.file),
+                called,
+            )
+    influence.ask(
+        [one for one in wanted.values() if one.key not in known],
         "Show what both looked at",
         "Grad-CAM of each model for the class that it called. TensorFlow is started for it.",
         "show_both_maps",
     )
-    if wanted and all(key in known for key, *_ in wanted.values()):
+    if wanted and all(one.key in known for one in wanted.values()):
         st.caption(
             "Grad-CAM: what each network looked at for the class that it called, not the outline "
             "of a lesion. Bright is much influence. No map: nothing in the picture speaks for the "
             "class."
         )
-    return {name: known[key] for name, (key, *_) in wanted.items() if key in known}
+    return {name: known[one.key] for name, one in wanted.items() if one.key in known}
 
 
 def _figure(one: Disagreement, picture: str, first: Entry, second: Entry, maps: Maps) -> str:

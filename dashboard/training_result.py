@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import html
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from dashboard import loading, parts, pictures, training_words
+from dashboard import influence, parts, pictures, training_words
 from dashboard import report as kept
 from dashboard.evaluated import chart, say, table, where_it_fails
 from kop_core import model_store, radiographs, wording
@@ -245,16 +245,15 @@ def _worst(run: Run, model: Model, checksum: str) -> None:
 def _maps(
     model: Model, checksum: str, shown: Sequence[tuple[Mistake, Path, str]]
 ) -> dict[str, str | None]:
-    """Draw the button that asks for maps of influence; return those that there are.
-
-    They are kept by model and picture, for every session: a reload makes none twice.
-    """
-    known = known_maps()
+    """Draw the button that asks for maps of influence; return those that there are."""
+    known = influence.known()
     keys = {m.file: (model.version, checksum, m.file, m.called) for m, _, _ in shown}
     missing = [
-        (keys[m.file], model, path.read_bytes) for m, path, _ in shown if keys[m.file] not in known
+        influence.Wanted(keys[m.file], model, m.file, path.read_bytes, m.called)
+        for m, path, _ in shown
+        if keys[m.file] not in known
     ]
-    ask_for_maps(
+    influence.ask(
         missing,
         "Show what the network looked at",
         "Grad-CAM for the class that was called. TensorFlow is started for it.",
@@ -266,65 +265,6 @@ def _maps(
             "outline of a lesion. Bright is much influence."
         )
     return {file: known[key] for file, key in keys.items() if key in known}
-
-
-MapKey = tuple[str, str, str, str]
-
-
-def ask_for_maps(
-    missing: Sequence[tuple[MapKey, Model, Callable[[], bytes]]], label: str, what: str, key: str
-) -> None:
-    """Draw the button that asks for maps of influence, and make them when it is pressed.
-
-    Args:
-        missing: the maps that there are not yet: each one's key in :func:`known_maps`, whose it
-            is, and what reads the bytes of its picture.
-        label: of the button.
-        what: is made, for its help.
-        key: of the button.
-    """
-    place, work = st.empty(), st.empty()
-    if not missing or not place.button(label, icon=":material/visibility:", help=what, key=key):
-        return
-    with work.container():
-        wrong = _make_maps(missing)
-    work.empty()
-    if wrong:
-        st.error(parts.escape(wrong), icon=":material/error:")
-    else:
-        place.empty()
-
-
-def _make_maps(missing: Sequence[tuple[MapKey, Model, Callable[[], bytes]]]) -> str:
-    """Make maps, and return why not every one was made, else ``""``."""
-    known = known_maps()
-    models = {str(model.folder): model for _, model, _ in missing}
-    try:
-        what = "model" if len(models) == 1 else "models"
-        with st.spinner(f"Starting TensorFlow and loading the {what}. Some seconds, once."):
-            loaded = {f: loading.start_loading(model).result() for f, model in models.items()}
-        bar = st.progress(0.0)
-        for done, (key, model, read) in enumerate(missing):
-            bar.progress(done / len(missing), f"Map {done + 1} of {len(missing)}")
-            _, _, file, called = key
-            radiograph = radiographs.read(read(), Path(file).name)
-            found = loaded[str(model.folder)].classify(radiograph, "gradcam", called)
-            known[key] = pictures.laid_over(radiograph, found.influence)
-            while len(known) > 50 * WORST:
-                known.pop(next(iter(known)))
-    except (KopError, OSError) as error:
-        return f"Not every map was made. {error}"
-    return ""
-
-
-@st.cache_resource(show_spinner=False)
-def known_maps() -> dict[MapKey, str | None]:
-    """Return the maps that were made, for every session.
-
-    By version of the model, checksum of its predictions, file and class; ``None`` where nothing
-    speaks for the class.
-    """
-    return {}
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
