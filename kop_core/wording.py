@@ -18,6 +18,15 @@ NOT_A_DEVICE = (
 # every other class of some weight is named beside it.
 MOST_LIKELY = 0.5
 NAMED = 0.05
+_TERMS = {
+    "bmi": "BMI",
+    "bmd": "BMD",
+    "t score": "T-score",
+    "z score": "Z-score",
+    "kl": "KL grade",
+    "kl grade": "KL grade",
+}
+_UNITS = frozenset({"m", "cm", "mm", "kg", "g", "years"})
 
 
 def percent(share: float | None) -> str:
@@ -45,6 +54,26 @@ def unbroken(text: str) -> str:
     """Return text whose figures a browser does not break at the end of a line."""
     whole = re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", text)
     return re.sub(r"(?<=\d) %", "\u00a0%", whole)
+
+
+def variable(column: str) -> str:
+    """Return a table's name of a patient variable as a reader would write it.
+
+    ``t_score`` is ``T-score``, ``height_m`` is ``Height (m)``; what is written in capitals stays.
+    """
+    name = " ".join(column.replace("_", " ").split())
+    known = _TERMS.get(name.lower().replace("-", " "))
+    if known or not name:
+        return known or column
+    before, _, last = name.rpartition(" ")
+    if before and last in _UNITS:
+        name = f"{before} ({last})"
+    return f"{name[0].upper()}{name[1:]}"
+
+
+def within(name: str) -> str:
+    """Return a name as it stands within a sentence: ``Age`` as ``age``, ``BMI`` as it is."""
+    return name if name[1:2] in "-." or name[1:2].isupper() else f"{name[0].lower()}{name[1:]}"
 
 
 def verdict(prediction: Prediction) -> str:

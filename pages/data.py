@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard import data, parts
 from dashboard.data import Job
+from kop_core import wording
 from kop_core.classes import CLASS_NAMES
 from kop_core.datasets.archives import LIMITS as UNPACKING
 from kop_core.datasets.audit import browsing, words
@@ -560,14 +561,15 @@ def _patients(job: Job, groups: Sequence[Group]) -> None:
     found = job.report.patients
     st.markdown(parts.escape(words.patient_variables(job.report)))
     drawn = [
-        (title, figure)
+        (wording.variable(title), figure)
         for title, variable in found["variables"].items()
         if (figure := figures.patient_variable(title, variable, found["counted"])) is not None
     ]
-    columns = st.columns(2, gap="large")
     for place, (title, figure) in enumerate(drawn):
+        if place % 2 == 0:
+            columns = st.columns(2, gap="large")  # a row of their own: of different heights
         with columns[place % 2]:
-            st.markdown(f"**{parts.escape(title.replace('_', ' '))}**")
+            st.markdown(f"**{parts.escape(title)}**")
             _chart(figure, f"patient_{place}", f"{title} by class")
 
 

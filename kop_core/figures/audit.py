@@ -306,7 +306,7 @@ def patient_variable(
     Returns:
         The figure, or ``None`` for text, of which nothing is shown.
     """
-    title = html.escape(title.replace("_", " "), quote=False)
+    title = html.escape(wording.variable(title), quote=False)
     if variable["kind"] == "number":
         return _boxes(variable["by_class"], title, counted)
     if variable["kind"] == "category":
@@ -355,9 +355,9 @@ def _box_sentence(label: str, title: str, found: Mapping[str, Any], counted: str
     after = f" {unit}" if unit else ""
     missing = f", not known of {found['missing']:,}" if found["missing"] else ""
     return (
-        f"{label}: median {title.lower()} {numbers[0]}{after}, half of them between {numbers[1]} "
-        f"and {numbers[2]}, <br>all between {numbers[3]} and {numbers[4]} ({found['n']:,} "
-        f"{counted}{missing})."
+        f"{label}: median {wording.within(title)} {numbers[0]}{after}, half of them between "
+        f"{numbers[1]} and {numbers[2]}, <br>all between {numbers[3]} and {numbers[4]} "
+        f"({found['n']:,} {counted}{missing})."
     )
 
 
@@ -378,7 +378,7 @@ def _shares(by_class: Mapping[str, Mapping[str, Any]], title: str, counted: str)
             textposition="outside",
             cliponaxis=False,
             customdata=[
-                f"{_label(name)}: {title.lower()} is {html.escape(v, quote=False)} for "
+                f"{_label(name)}: {wording.within(title)} is {html.escape(v, quote=False)} for "
                 f"{found['counts'].get(v, 0):,} of "
                 f"{found['n']:,} {counted}."
                 for v in values
@@ -419,7 +419,7 @@ def _wrapped(text: str, width: int = 26) -> str:
 
 
 def _drawn(figure: go.Figure, height: int, legend: bool) -> go.Figure:
-    """Set what all of them share: size, grid, legend above, nothing that zooms."""
+    """Set what all of them share: size, grid, legend below, nothing that zooms."""
     figure.update_xaxes(
         gridcolor=GRID, zerolinecolor=GRID, fixedrange=True, automargin=True, ticks=""
     )
@@ -428,10 +428,11 @@ def _drawn(figure: go.Figure, height: int, legend: bool) -> go.Figure:
     )
     return figure.update_layout(
         height=height,
-        margin={"l": 0, "r": 8, "t": 8, "b": 8},
+        # Below the axis and its title, however high the figure is.
+        margin={"l": 0, "r": 8, "t": 8, "b": 84 if legend else 8},
         bargap=0.3,
         showlegend=legend,
-        legend={"orientation": "h", "x": 0, "y": -0.28, "yanchor": "top"},
+        legend={"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
         paper_bgcolor=CLEAR,
         plot_bgcolor=CLEAR,
         hoverlabel={"align": "left"},

@@ -123,7 +123,7 @@ def test_patient_variables():
     figure = figures.patient_variable("age_years", number, "patients")
     assert [t.name for t in figure.data if t.type == "box"] == ["Healthy"]
     (said,) = sentences(figure)
-    assert "median age years 40" in said and "1,234 (4 patients, not known of 1)" in said
+    assert "median age (years) 40" in said and "1,234 (4 patients, not known of 1)" in said
 
     sex = {
         "kind": "category",

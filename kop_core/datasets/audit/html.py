@@ -265,7 +265,7 @@ def _patients(report: AuditReport) -> list[str]:
     for title, variable in report.patients["variables"].items():
         figure = figures.patient_variable(title, variable, counted)
         if figure is not None:
-            drawn.append((title.replace("_", " "), figure))
+            drawn.append((wording.variable(title), figure))
     return [_text(words.patient_variables(report)), _figures(*drawn)]
 
 

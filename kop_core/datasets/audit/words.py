@@ -164,7 +164,8 @@ def patient_variables(report: AuditReport) -> str:
     if not report.patients:
         return ""
     known, counted = report.patients["known"], report.patients["counted"]
-    texts = [n for n, v in report.patients["variables"].items() if v["kind"] == "text"]
+    variables = report.patients["variables"].items()
+    texts = [wording.within(wording.variable(n)) for n, v in variables if v["kind"] == "text"]
     said = (
         f"Known of {known:,} {counted}. A variable that differs between the classes predicts them "
         "without a radiograph: compare a model with what age alone can do."
