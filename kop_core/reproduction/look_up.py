@@ -94,6 +94,7 @@ def _verdict(arm: Arm, sides: list[str]) -> str:
         said = ", ".join(
             f"in {n} of {len(sides)} runs {_WHERE[side]}" for side, n in counts.items()
         )
+        said += ", and the least decides"
     return f"{said[0].upper()}{said[1:]}: {_FOLLOWS[arm.split, least]}"
 
 

@@ -201,7 +201,8 @@ def test_what_a_look_up_reaches(tmp_path):
         ("random", (0.6, 0.62), (0.9, 0.92), "lies below zero in both runs:"),
         # the least of the runs decides what follows
         ("random", (0.98, 0.9), (0.7, 0.9), "In 1 of 2 runs the interval lies above zero, in 1 of "
-         "2 runs the interval holds zero: by this split the network is not shown"),
+         "2 runs the interval holds zero, and the least decides: by this split the network is not "
+         "shown"),
     ],
 )  # fmt: skip
 def test_what_follows_from_the_look_up(tmp_path, split, network, look_up, says):
