@@ -316,7 +316,7 @@ def _overview(job: Job, groups: Sequence[Group]) -> None:
             random = [k for k in report.leakage if k.protocol == "random"]
             st.caption("Test files with a copy in training, random split")
             _chart(figures.leakage(random), "tile", words.leakage(report))
-        st.markdown(parts.escape(words.leakage(report)))
+        st.markdown(parts.escape(wording.unbroken(words.leakage(report))))
         _go("shortcuts")
     _unread(job)
 
@@ -492,12 +492,12 @@ def _shortcuts(job: Job, groups: Sequence[Group]) -> None:
         else:
             st.caption("Not measured: there is too little to tell apart.")
         for shortcut in report.shortcuts:
-            st.markdown(f"- {parts.escape(words.shortcut(shortcut))}")
+            st.markdown(f"- {parts.escape(wording.unbroken(words.shortcut(shortcut)))}")
     with right:
         st.markdown("**Test files with a copy in training**")
         if any(k.test_files for k in report.leakage):
             _chart(figures.leakage(report.leakage), "leakage", words.leakage(report))
-        st.markdown(parts.escape(words.leakage(report)))
+        st.markdown(parts.escape(wording.unbroken(words.leakage(report))))
     with st.expander("The figures as tables"):
         if report.shortcuts:
             st.dataframe(

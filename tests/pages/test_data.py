@@ -69,7 +69,7 @@ def page(by_hand) -> AppTest:
 def words(at: AppTest) -> str:
     kinds = ("title", "markdown", "caption", "warning", "info", "error", "html")
     text = "\n".join(str(e.value) for kind in kinds for e in at.get(kind))
-    return text.replace("\\", "")
+    return text.replace("\\", "").replace("\u00a0", " ").replace("\u2060", "")
 
 
 def button(at: AppTest, label: str):

@@ -286,7 +286,7 @@ def _groups(shown: Sequence[str]) -> str:
 
 
 def _text(sentence: str) -> str:
-    return f"<p>{escape(sentence)}</p>" if sentence else ""
+    return f"<p>{escape(wording.unbroken(sentence))}</p>" if sentence else ""
 
 
 def _quiet(sentence: str) -> str:
