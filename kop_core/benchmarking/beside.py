@@ -17,13 +17,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from kop_core import child_process
 from kop_core.benchmarking import helper, runs
 from kop_core.benchmarking.planning import Job
 from kop_core.errors import KopError, RunError
 
 # How often a job is begun whose process ends under it, of too little memory perhaps.
 _TRIES = 2
-_CODE = Path(__file__).resolve().parents[2]
 # Of a graphics card's memory each takes what it needs, and not all at once.
 _OF_THE_CARD = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
@@ -124,17 +124,14 @@ class _Helper:
             sys.executable, "-m", helper.__name__, str(folder.absolute()),
             str(data_folder.absolute()), "keep" if keep_models else "slim", str(side_by_side - 1),
         ]  # fmt: skip
-        paths = [str(_CODE), *filter(None, [os.environ.get("PYTHONPATH")])]
         threads = str(max(1, (os.cpu_count() or 1) // side_by_side))
-        self._environment = {
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "KERAS_BACKEND": "tensorflow",
-            "OMP_NUM_THREADS": threads,
-            "TF_NUM_INTRAOP_THREADS": threads,
-            **_OF_THE_CARD,
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(paths),
-        }
+        self._environment = child_process.environment(
+            unless_said={
+                "OMP_NUM_THREADS": threads,
+                "TF_NUM_INTRAOP_THREADS": threads,
+                **_OF_THE_CARD,
+            }
+        )
         self._process: subprocess.Popen[str] | None = None
         self._starting = threading.Lock()
         self._ended = False

@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image
 
 import kop_core
-from kop_core import wording
+from kop_core import child_process, wording
 from kop_core.classes import CLASS_NAMES
 from kop_core.datasets.feeding import MEMORY_LIMIT
 from kop_core.errors import RadiographError, RunError
@@ -54,7 +54,6 @@ _KEPT = 200
 _PASSES = 3.0
 # Options of networks that alter what is learned and not how long it takes.
 _FREE = frozenset({"dropout", "stochastic_depth", "batch_norm_momentum"})
-_ROOT = Path(kop_core.__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -299,15 +298,8 @@ def _run(
     timeout: float,
 ) -> str:
     """Run a process that measures, and return what it says."""
-    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {
-        **os.environ,
-        # What it prepares of generated pictures is nobody's later.
-        "KOP_CACHE": folder,
-        "TMPDIR": folder,
-        "PYTHONPATH": os.pathsep.join(paths),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
+    # What it prepares of generated pictures is nobody's later.
+    environment = child_process.environment({"KOP_CACHE": folder, "TMPDIR": folder})
     try:
         process = subprocess.Popen(
             command,

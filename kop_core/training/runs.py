@@ -26,7 +26,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from kop_core import networks
+from kop_core import child_process, networks
 from kop_core.errors import DataSetError, RunError, UnknownRun
 from kop_core.training import locks, run_queue
 from kop_core.training.config import TrainingConfig
@@ -62,7 +62,6 @@ __all__ = [
 
 REQUEST_FILE, LOG_FILE = "request.json", "log.txt"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_CODE = Path(__file__).resolve().parent.parent.parent
 _LONGEST_TITLE = 200
 _GONE = ".deleted-"
 
@@ -164,7 +163,7 @@ class Run:
 def default_root() -> Path:
     """Return where runs are: ``$KOP_RUNS``, else ``runs/`` beside the code."""
     chosen = os.environ.get("KOP_RUNS")
-    return Path(chosen).expanduser().absolute() if chosen else _CODE / "runs"
+    return Path(chosen).expanduser().absolute() if chosen else child_process.CODE / "runs"
 
 
 def _root(root: str | Path | None) -> Path:
@@ -593,15 +592,7 @@ def _alone(run: Run, advice: str, wait: float = 0.3) -> FileLock:
 
 
 def _spawn(folder: Path, root: Path, command: Sequence[str]) -> None:
-    paths = [str(_CODE), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {
-        "TF_CPP_MIN_LOG_LEVEL": "3",  # its notes are for its developers
-        "KERAS_BACKEND": "tensorflow",
-        **os.environ,
-        "KOP_RUNS": str(root),
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONUNBUFFERED": "1",
-    }
+    environment = child_process.environment({"KOP_RUNS": str(root), "PYTHONUNBUFFERED": "1"})
     flags = 0
     if os.name == "nt":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
