@@ -55,7 +55,10 @@ def _curves(
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.plot([], [], ":", color="#444444", label="training part")
         axes.plot([], [], "-", color="#444444", label="test part")
-        axes.legend(frameon=False, fontsize=8, loc="best")
+        # Below the curves: five folds leave no room among them.
+        axes.legend(
+            frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16)
+        )
     panels[0].set_ylabel(title)
     if column == "accuracy":
         panels[0].set_ylim(0, 1)
