@@ -334,7 +334,7 @@ def _detail(model: Model, case: Case, file) -> None:
 
 def _verdict(model: Model, name: str, prediction: Prediction) -> None:
     st.caption(parts.escape(name))
-    st.html(f'<p class="kop-verdict">{wording.verdict(prediction)}</p>')
+    st.html(f'<p class="kop-verdict">{wording.unbroken(wording.verdict(prediction))}</p>')
     st.plotly_chart(
         figures.probability_bars(prediction),
         config=figures.chart_config("kop_probabilities"),
