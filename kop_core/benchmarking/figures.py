@@ -23,7 +23,7 @@ def areas(arms: Sequence[Arm], titles: Mapping[str, str], path: Path) -> None:
     """
     figure, panels = documents.panels(len(arms), sharey=True)
     with documents.style():
-        figure.set_figheight(1.6 + _ROW * len(titles))
+        figure.set_figheight(1.8 + _ROW * len(titles))
         for axes, arm in zip(panels, arms):
             for place, name in enumerate(titles):
                 if name in arm.networks:
@@ -31,7 +31,7 @@ def areas(arms: Sequence[Arm], titles: Mapping[str, str], path: Path) -> None:
             axes.axvline(_CHANCE, color="#666666", linewidth=0.8, linestyle="--")
             axes.set_xlim(0, 1)
             axes.set_title(arm.badge, fontsize=9)
-            axes.set_xlabel("Macro AUC, 95 % interval (dashed: chance)")
+            axes.set_xlabel("Macro AUC, 95 % interval\n(dashed: chance)")
         panels[0].set_yticks(range(len(titles)), list(titles.values()))
         panels[0].set_ylim(len(titles) - 0.5, -0.5)
     documents.save(figure, path)
