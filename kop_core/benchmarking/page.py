@@ -11,8 +11,9 @@ from kop_core import documents, networks, wording
 from kop_core.benchmarking import figures, runs
 from kop_core.benchmarking.planning import REFERENCE, entrant
 from kop_core.benchmarking.results import BY_RADIOGRAPH, Arm, Results, read_all
+from kop_core.classes import CLASS_NAMES
 from kop_core.errors import RunError
-from kop_core.evaluation import Estimate, published, words
+from kop_core.evaluation import Estimate, Predictions, published, words
 from kop_core.evaluation.repeated import Repeated
 from kop_core.networks import pretrained
 from kop_core.training.run_folder import replacing
@@ -195,7 +196,25 @@ def _arm(arm: Arm) -> Iterator[str]:
     else:
         yield f"Measured on {len(one.files):,} images; which radiograph each shows is not known."
     yield ""
+    yield _without_looking(arm, one)
+    yield ""
     yield from _differences(arm)
+
+
+def _without_looking(arm: Arm, table: Predictions) -> str:
+    """Return what is reached without a look at any picture, to hold the accuracies against."""
+    counts = [int((table.true == k).sum()) for k in range(len(CLASS_NAMES))]
+    said = (
+        f"Calling every image {CLASS_NAMES[counts.index(max(counts))]}, the most frequent label, "
+        f"would be right in {wording.percent(max(counts) / len(table.files))} of the images, with "
+        f"a balanced accuracy of {wording.percent(1 / sum(map(bool, counts)))}."
+    )
+    if all(entry["settings"]["class_weights"] == "balanced" for entry in arm.entries):
+        said += (
+            " The loss gave each class the same say, whatever its number: that is learned for the "
+            "balanced accuracy, at the cost of the accuracy."
+        )
+    return said
 
 
 def _began(arm: Arm, name: str) -> str:

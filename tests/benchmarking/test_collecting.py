@@ -310,6 +310,10 @@ def test_the_page_has_every_network_with_its_differences(collected):
     )
     below = text.split("### By radiograph")[1]
     assert "Measured on 60 images of 30 radiographs." in below
+    table = arm.predictions("small")[0]
+    most = max((table.true == k).sum() for k in range(3))
+    assert f"the most frequent label, would be right in {most / 60:.0%}".replace("%", " %") in below
+    assert "with a balanced accuracy of 33 %. The loss gave each class the same say" in below
     difference = rows(below, "Differences from the paper's network")[1]
     assert difference[:2] == ["Small", "2"] and difference[2].startswith("**+0.")
     assert "### Random split, 50 % of test images have copies in training, 3 folds" in text
