@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kop_core import documents, networks, wording
 from kop_core.benchmarking import figures, runs
 from kop_core.benchmarking.planning import REFERENCE, entrant
@@ -203,11 +205,11 @@ def _arm(arm: Arm) -> Iterator[str]:
 
 def _without_looking(arm: Arm, table: Predictions) -> str:
     """Return what is reached without a look at any picture, to hold the accuracies against."""
-    counts = [int((table.true == k).sum()) for k in range(len(CLASS_NAMES))]
+    counts = np.bincount(table.true, minlength=len(CLASS_NAMES))
+    always, share = words.always_the_most_frequent(counts)
     said = (
-        f"Calling every image {CLASS_NAMES[counts.index(max(counts))]}, the most frequent label, "
-        f"would be right in {wording.percent(max(counts) / len(table.files))} of the images, with "
-        f"a balanced accuracy of {wording.percent(1 / sum(map(bool, counts)))}."
+        f"{always[0].upper()}{always[1:]} would be right in {wording.percent(share)} of the "
+        f"images, with a balanced accuracy of {wording.percent(1 / np.count_nonzero(counts))}."
     )
     if all(entry["settings"]["class_weights"] == "balanced" for entry in arm.entries):
         said += (

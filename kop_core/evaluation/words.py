@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from kop_core import wording
 from kop_core.classes import CLASSES, by_name
 from kop_core.evaluation.calibration import Calibration, Temperature
@@ -114,11 +116,20 @@ def answer(evaluation: Evaluation, split: dict[str, Any] | None) -> list[str]:
     return [*said, _against_the_most_frequent(evaluation), trust(split), *blindness(evaluation)]
 
 
-def _against_the_most_frequent(evaluation: Evaluation) -> str:
-    counts = evaluation.confusion.sum(axis=1)
+def always_the_most_frequent(counts: np.ndarray) -> tuple[str, float]:
+    """Return what calls every image by its most frequent label, and how often that is right.
+
+    Args:
+        counts: images of each class.
+    """
     most = int(counts.argmax())
-    baseline, found = float(counts[most] / counts.sum()), evaluation.metrics["accuracy"]
-    always = f"calling every image {CLASSES[most].name}, the most frequent label,"
+    said = f"calling every image {CLASSES[most].name}, the most frequent label,"
+    return said, float(counts[most] / counts.sum())
+
+
+def _against_the_most_frequent(evaluation: Evaluation) -> str:
+    always, baseline = always_the_most_frequent(evaluation.confusion.sum(axis=1))
+    found = evaluation.metrics["accuracy"]
     if found.low is not None and found.low > baseline:
         return f"{always[0].upper()}{always[1:]} would be right in {wording.percent(baseline)}."
     return (
