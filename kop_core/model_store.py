@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kop_core import model_file, networks
+from kop_core import model_file, networks, wording
 from kop_core.classes import CLASS_NAMES
 from kop_core.errors import DataSetError, ModelError, RunError, UnknownModel, UnknownNetwork
 from kop_core.evaluation import Predictions, evaluate
@@ -87,8 +87,8 @@ class Model:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """Faults that were found in it, as sentences; each stands beside every verdict."""
-        return tuple(self.card.get("cautions", ()))
+        """Sentences that stand beside every verdict: that it guesses, faults found in it."""
+        return wording.cautions(self.card)
 
     @property
     def metrics(self) -> dict[str, dict[str, float | None]]:
@@ -484,7 +484,7 @@ def publish(
     if size > MAX_MODEL_BYTES:
         raise RunError(f"The model has {size / 1e6:.1f} MB; at most {MAX_MODEL_BYTES / 1e6:.0f}.")
     card = {**model.card, "id": name, "title": title or name}
-    card["cautions"] = [*model.cautions, *cautions]
+    card["cautions"] = [*card.get("cautions", ()), *cautions]
     said = {"source": source, "terms": terms}
     card["data"] = {**card["data"], **{k: v for k, v in said.items() if v}}
     draft = folder / f".{name}.part"

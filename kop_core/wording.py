@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from kop_core.classes import by_name
+from kop_core.classes import CLASSES, by_name
 from kop_core.prediction import Prediction
 
 NOT_A_DEVICE = (
@@ -120,6 +120,32 @@ def accuracy(evaluation: dict[str, Any]) -> str:
     """Return the accuracy on a card's ``evaluation`` with its interval and what it rests on."""
     return estimate(
         evaluation["metrics"]["accuracy"], evaluation["images"], evaluation["radiographs"]
+    )
+
+
+def cautions(card: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return, in sentences, what stands beside every verdict of a model.
+
+    That its verdicts cannot be told from guessing, where they cannot, and the faults that
+    were found in it.
+
+    Args:
+        card: ``evaluation`` and, if there are any, ``cautions`` as a card has them.
+    """
+    guessing = _guessing(card["evaluation"]["metrics"].get("balanced_accuracy", {}))
+    return (*guessing, *card.get("cautions", ()))
+
+
+def _guessing(balanced: Mapping[str, float | None]) -> tuple[str, ...]:
+    """Return the sentence on a balanced accuracy whose interval does not leave out guessing."""
+    value, low, high = (balanced.get(k) for k in ("value", "low", "high"))
+    guess = 1 / len(CLASSES)
+    if value is None or low is None or high is None or low > guess:
+        return ()
+    return (
+        "On its test part this model's verdicts cannot be told from guessing: its balanced "
+        f"accuracy is {percent(value)} (95 % CI {100 * low:.0f}–{100 * high:.0f}), where guessing "
+        f"has {percent(guess)}.",
     )
 
 

@@ -40,3 +40,25 @@ def test_what_computed_a_run_is_said():
 def test_a_patient_variable_is_called_as_a_reader_would(column, name, within):
     assert wording.variable(column) == name
     assert wording.within(name) == within
+
+
+def _card(low: float | None, **others) -> dict:
+    value = None if low is None else 0.41
+    high = None if low is None else 0.55
+    figure = {"value": value, "low": low, "high": high}
+    return {"evaluation": {"metrics": {"balanced_accuracy": figure}}, **others}
+
+
+def test_a_model_that_guesses_is_said_to_guess_beside_every_verdict():
+    (said,) = wording.cautions(_card(0.29))
+    assert "cannot be told from guessing" in said
+    assert "balanced accuracy is 41 % (95 % CI 29–55), where guessing has 33 %" in said
+    assert wording.cautions(_card(1 / 3)) == (said.replace("29–55", "33–55"),)
+    assert wording.cautions(_card(0.34)) == ()
+    assert wording.cautions(_card(0.29, cautions=["A fault."])) == (said, "A fault.")
+    assert wording.cautions(_card(0.34, cautions=["A fault."])) == ("A fault.",)
+
+
+def test_of_a_figure_that_is_not_defined_nothing_is_said():
+    assert wording.cautions(_card(None)) == ()
+    assert wording.cautions({"evaluation": {"metrics": {}}, "cautions": ["A."]}) == ("A.",)

@@ -378,14 +378,16 @@ def _ensemble(entries: Sequence[Entry], measured: Callable[[Predictions], Measur
     key = next(
         k for k in (ENSEMBLE, *(f"{ENSEMBLE}-{n}" for n in range(2, 1000))) if k not in taken
     )
+    found = measured(predictions)
+    faults = dict.fromkeys(c for e in entries for c in e.model.card.get("cautions", ()))
     return Entry(
         key,
         f"Ensemble of these {len(entries)} models",
         entries[0].model,
         predictions,
-        measured(predictions),
+        found,
         warning.split,
-        tuple(dict.fromkeys(caution for e in entries for caution in e.cautions)),
+        wording.cautions({"evaluation": found.evaluation.get_config(), "cautions": [*faults]}),
         parameters=parameters,
         bytes=size,
         members=tuple(e.key for e in entries),

@@ -245,11 +245,11 @@ def _confusion(card: _Card) -> str:
         f"labelled {name}, called {' / '.join(CLASS_NAMES)}: {' / '.join(map(str, row))}"
         for name, row in zip(CLASS_NAMES, card["evaluation"]["confusion"])
     ]
-    return " ".join([f"Test images {'; '.join(rows)}.", *card.get("cautions", [])])
+    return " ".join([f"Test images {'; '.join(rows)}.", *wording.cautions(card)])
 
 
 def _caveats(card: _Card) -> str | None:
-    return " ".join([*card.get("cautions", []), *card["statements"]]) or None
+    return " ".join([*wording.cautions(card), *card["statements"]]) or None
 
 
 def _recommendation(card: _Card) -> str | None:
