@@ -31,6 +31,8 @@ h3 {font-size: 1.15rem !important; padding: .3rem 0 !important;}
   color: light-dark(#FFFFFF, #10171A) !important;}
 /* A badge says what split a figure is from: all of it is read, also in a narrow column. */
 .stMarkdownBadge {white-space: normal !important; max-width: 100% !important;}
+/* As high as the boxes beside them, so that labels and controls of a row stand in line. */
+[data-testid="stButtonGroup"] [role="radiogroup"] button {min-height: 2.5rem !important;}
 .js-plotly-plot .main-svg text {fill: currentColor !important;}
 .kop-verdict {font-size: 1.2rem; line-height: 1.4; font-weight: 600; margin: 0 0 .3rem 0;}
 .kop-facts {display: grid; grid-template-columns: max-content 1fr; gap: .15rem .9rem;
