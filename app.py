@@ -1,17 +1,15 @@
 """KOP's dashboard: ``streamlit run app.py``."""
 
-import os
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import streamlit as st
 
 from dashboard import loading, parts
+from kop_core import backend
 
 ICON = Path(__file__).parent / "assets" / "icon.png"
 
+backend.settle()
 loading.keep_keras()
 st.set_page_config(page_title="KOP: knee osteoporosis on X-rays", page_icon=ICON, layout="wide")
 st.logo(ICON, size="large")

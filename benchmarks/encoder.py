@@ -15,22 +15,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from kop_core import documents, networks
+from kop_core import backend, documents, networks
 from kop_core.datasets import DataSet, feeding, make_split, scan, with_radiographs
 from kop_core.evaluation import Predictions, repeated
 from kop_core.networks import pretrained
 from kop_core.radiographs.preparation import VIEWS
 
+backend.settle()
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "mendeley"
 NETWORK = "efficientnet_lite0"
 METRICS = ("macro_roc_auc", "balanced_accuracy", "macro_f1", "accuracy")

@@ -36,10 +36,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from kop_core import backend  # noqa: E402
 
 if TYPE_CHECKING:
     from kop_core.training import Progress
+
+backend.settle()
 
 DATA = ROOT.parent / "shared" / "data" / "paper1947"
 # At least; the first is asked only of a processor with bfloat16 instructions.

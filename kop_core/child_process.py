@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from kop_core import backend
+
 CODE = Path(__file__).resolve().parent.parent
-# TensorFlow's notes are for its developers; Keras may have another backend on this machine.
-_UNLESS_SAID = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
 
 def environment(
@@ -24,7 +24,7 @@ def environment(
     """
     paths = [str(CODE), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
-        **_UNLESS_SAID,
+        **backend.SETTINGS,
         **(unless_said or {}),
         **os.environ,
         **(settled or {}),

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kop_core import backend
 from kop_core.benchmarking import runs
 from kop_core.benchmarking.planning import Job
 from kop_core.errors import KopError, RunError
@@ -212,8 +213,7 @@ def _work(
         wanted: versions that this node must have.
         threads: processors that it may use.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    backend.settle()
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
     node = socket.gethostname()
     there = versions()
