@@ -299,8 +299,7 @@ def draw_two(
             _chart(figure, side, f"Confusion matrix of {names[model.id]}")
         with notes[place]:
             st.caption(parts.escape(matrix_words.answer(one)))
-            for caution in model.cautions:
-                st.caption(f":material/warning: {parts.escape(caution)}")
+            parts.quiet_cautions(model)
     if apart is None:
         st.info(
             parts.escape(f"{names[models[1].id]}: {why} So no difference is drawn."),
@@ -319,12 +318,6 @@ def draw_two(
             "green in favour of the first model, vermilion against it."
         )
     return apart
-
-
-def cautions(model: Model) -> None:
-    """Draw the faults that were found in a model."""
-    for caution in model.cautions:
-        st.warning(parts.escape(caution), icon=":material/warning:")
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

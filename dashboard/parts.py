@@ -161,8 +161,7 @@ def card(model: Model) -> None:
     """Draw a model's card: what it is, what was measured, and what that means."""
     kept = model.card
     split_badge(kept["split"])
-    for caution in model.cautions:
-        st.warning(escape(caution), icon=":material/warning:")
+    cautions(model)
     statements(model)
     evaluation, split = kept["evaluation"], wording.split_badge(kept["split"])[0]
     st.markdown("**Measured on its test part**")
@@ -173,6 +172,18 @@ def card(model: Model) -> None:
         + f", {split}. In brackets: {escape(evaluation['interval'])}."
     )
     facts(_card_facts(model))
+
+
+def cautions(model: Model) -> None:
+    """Draw what stands beside every verdict of a model: that it guesses, faults found in it."""
+    for caution in model.cautions:
+        st.warning(escape(wording.unbroken(caution)), icon=":material/warning:")
+
+
+def quiet_cautions(model: Model) -> None:
+    """Draw the same in small print, where several models stand side by side."""
+    for caution in model.cautions:
+        st.caption(f":material/warning: {escape(wording.unbroken(caution))}")
 
 
 def statements(model: Model) -> None:

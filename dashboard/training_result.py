@@ -122,8 +122,7 @@ def _whether_to_trust_it(model: Model, report: Report, published: list[Model]) -
     with left:
         say(words.trust(model.card["split"]), *words.blindness(report.evaluation))
         parts.statements(model)
-        for caution in model.cautions:
-            st.warning(parts.escape(caution), icon=":material/warning:")
+        parts.cautions(model)
     with right:
         st.markdown("**Whether its scores can be read as probabilities**")
         say(*words.calibration(report.calibration, report.evaluation)[:1])

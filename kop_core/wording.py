@@ -132,20 +132,27 @@ def cautions(card: Mapping[str, Any]) -> tuple[str, ...]:
     Args:
         card: ``evaluation`` and, if there are any, ``cautions`` as a card has them.
     """
-    guessing = _guessing(card["evaluation"]["metrics"].get("balanced_accuracy", {}))
-    return (*guessing, *card.get("cautions", ()))
+    said = guessing(card)
+    return (*((said,) if said else ()), *card.get("cautions", ()))
 
 
-def _guessing(balanced: Mapping[str, float | None]) -> tuple[str, ...]:
-    """Return the sentence on a balanced accuracy whose interval does not leave out guessing."""
+def guessing(card: Mapping[str, Any]) -> str | None:
+    """Return that a model's verdicts cannot be told from guessing; ``None`` if they can.
+
+    They cannot if the interval of the balanced accuracy does not lie above that of guessing.
+
+    Args:
+        card: ``evaluation`` as a card has it.
+    """
+    balanced = card["evaluation"]["metrics"].get("balanced_accuracy", {})
     value, low, high = (balanced.get(k) for k in ("value", "low", "high"))
     guess = 1 / len(CLASSES)
     if value is None or low is None or high is None or low > guess:
-        return ()
+        return None
     return (
         "On its test part this model's verdicts cannot be told from guessing: its balanced "
         f"accuracy is {percent(value)} (95 % CI {100 * low:.0f}–{100 * high:.0f}), where guessing "
-        f"has {percent(guess)}.",
+        f"has {percent(guess)}."
     )
 
 

@@ -335,6 +335,9 @@ def _detail(model: Model, case: Case, file) -> None:
 def _verdict(model: Model, name: str, prediction: Prediction) -> None:
     st.caption(parts.escape(name))
     st.html(f'<p class="kop-verdict">{wording.unbroken(wording.verdict(prediction))}</p>')
+    guessing = wording.guessing(model.card)
+    if guessing:  # before anything else: it takes back what the verdict seems to say
+        st.warning(parts.escape(wording.unbroken(guessing)), icon=":material/warning:")
     st.plotly_chart(
         figures.probability_bars(prediction),
         config=figures.chart_config("kop_probabilities"),
@@ -348,8 +351,9 @@ def _verdict(model: Model, name: str, prediction: Prediction) -> None:
     )
     parts.split_badge(model.card["split"])
     for caution in prediction.cautions:
-        known = caution in model.cautions
-        (st.warning if known else st.caption)(f":material/info: {parts.escape(caution)}")
+        if caution != guessing:
+            said = f":material/info: {parts.escape(wording.unbroken(caution))}"
+            (st.warning if caution in model.cautions else st.caption)(said)
 
 
 def _downloads(case: Case, settings: dict, picture: bytes | None) -> None:

@@ -169,7 +169,7 @@ def _answer(found: Compared) -> None:
     if others:
         say(*others)
     for sentence in words.warnings(found):
-        st.warning(parts.escape(sentence), icon=":material/warning:")
+        st.warning(parts.escape(wording.unbroken(sentence)), icon=":material/warning:")
 
 
 def _how_good(found: Compared) -> None:

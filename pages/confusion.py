@@ -69,7 +69,7 @@ def _one(model: Model, mine: tuple[str, Predictions], kind: str, shown: str) -> 
         found = confusion.matrix_of(mine[0], rule, mine[1])
         say(*_moved(rule), matrix_words.answer(found))
         confusion.draw_one(found, shown)
-        confusion.cautions(model)
+        parts.cautions(model)
     with right:
         cell, _ = confusion.choose_cell(rule, model, None)
         confusion_cases.draw(model, mine[1], rule, cell)

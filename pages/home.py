@@ -85,8 +85,7 @@ for model in models:
         with figure:
             st.markdown(f"Accuracy {parts.accuracy(model)}")
             parts.split_badge(model.card["split"])
-            for caution in model.cautions:
-                st.caption(f":material/warning: {parts.escape(caution)}")
+            parts.quiet_cautions(model)
         for page, label, icon in (
             ("pages/classify.py", "Use it", ":material/radiology:"),
             ("pages/report.py", "Report", ":material/analytics:"),

@@ -80,8 +80,7 @@ def _answer(model: Model, report: Report) -> None:
     st.html(f'<p class="kop-verdict">{wording.unbroken(first)}</p>')
     parts.split_badge(model.card["split"])
     say(*others)
-    for caution in model.cautions:
-        st.warning(parts.escape(caution), icon=":material/warning:")
+    parts.cautions(model)
 
 
 def _how_good(report: Report) -> None:

@@ -20,7 +20,10 @@ def page(compared: Compared) -> str:
     body = [
         "<h1>Models compared</h1>",
         *(f'<p class="answer">{escape(wording.unbroken(s))}</p>' for s in words.answer(compared)),
-        *(f'<p class="badge warning">{escape(s)}</p>' for s in words.warnings(compared)),
+        *(
+            f'<p class="badge warning">{escape(wording.unbroken(s))}</p>'
+            for s in words.warnings(compared)
+        ),
         *(_text(words.not_compared(name, reason)) for name, reason in compared.failed),
         *(_section(heading, parts) for heading, parts in _sections(compared)),
         f'<p class="foot">{escape(wording.NOT_A_DEVICE)}</p>',

@@ -61,7 +61,7 @@ def page(
             f'<p class="answer">{escape(wording.unbroken(s))}</p>'
             for s in words.answer(report.evaluation, split)
         ),
-        "".join(f'<p class="badge warning">{escape(s)}</p>' for s in cautions),
+        "".join(f'<p class="badge warning">{escape(wording.unbroken(s))}</p>' for s in cautions),
         *(_section(*section) for section in _sections(report, served, before)),
         _card(card),
         f'<p class="foot">Intervals: {escape(report.evaluation.get_config()["interval"])}. '

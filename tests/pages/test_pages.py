@@ -109,6 +109,21 @@ def test_a_calibrated_model_says_so_and_of_which_images(app, models, shipped, fu
     assert "score" not in verdict
 
 
+def test_that_a_model_guesses_is_said_before_anything_else_of_its_verdict(
+    app, models, shipped, full_size
+):
+    figures = {**shipped.metrics, "balanced_accuracy": {"value": 0.36, "low": 0.2, "high": 0.5}}
+    change_card(models / shipped.id, evaluation={**shipped.card["evaluation"], "metrics": figures})
+    at = go(app, "classify")
+    upload(at, [full_size[0]])
+    assert not at.exception
+    first, second = (w.value for w in at.warning)
+    assert "cannot be told from guessing" in first and "36 %" in first.replace("\u00a0", " ")
+    assert "both legs" in second
+    at = go(at, "home")
+    assert any("cannot be told from guessing" in c.value for c in at.caption)
+
+
 def facts(at: AppTest) -> str:
     assert not at.exception
     return next(m.value for m in at.get("html") if "kop-facts" in m.value and "Calibr" in m.value)
