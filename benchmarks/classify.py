@@ -32,9 +32,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from benchmarks.ratios import ratio  # noqa: E402
+from kop_core import backend  # noqa: E402
+
+backend.settle()
 
 SAMPLE = ROOT.parent / "shared" / "data" / "full_size" / "normal" / "N10.JPEG"
 TO_REACH = {"classify with Grad-CAM / raw forward pass": ("at most", 2.0),

@@ -9,14 +9,16 @@ pictures of two legs and of others; with ``--test-part`` only over the model's o
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from kop_core import backend  # noqa: E402
+
+backend.settle()
 
 
 def main() -> int:

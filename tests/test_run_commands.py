@@ -329,7 +329,9 @@ def test_a_finished_run_is_published(done, tmp_path, capsys):
     model = model_store.get("mine")
     model_store.verify(model)
     assert model.title == "Knees" and model.card["data"]["source"] == "A shelf."
-    assert model.card["cautions"] == ["It is small."] and model.cautions[-1] == "It is small."
+    assert model.card["cautions"] == ["It is small."]
+    guessing = wording.guessing(model.card)
+    assert model.cautions == (*((guessing,) if guessing else ()), "It is small.")
     assert kop("publish", done.folder, "--name", "second") == 0
     capsys.readouterr()
     assert kop("models", "--json") == 0
