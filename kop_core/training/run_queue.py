@@ -53,7 +53,11 @@ def _is_number(value: object) -> bool:
 
 
 def wait_for_turn(
-    folder: Path, queued_at: str, root: Path, look: Callable[[int], None]
+    folder: Path,
+    queued_at: str,
+    root: Path,
+    look: Callable[[int], None],
+    begin: Callable[[], None],
 ) -> FileLock:
     """Wait until a run may train, and return its place; releasing it gives the place back.
 
@@ -62,6 +66,8 @@ def wait_for_turn(
         queued_at: since when it waits.
         root: the runs folder.
         look: called again and again with the runs before it; may raise to end the wait.
+        begin: called once it has its place, before anyone else counts again: it says in
+            ``state.json`` that the run waits no longer, so that it counts as one run only.
 
     Raises:
         OSError: if no place can be written.
@@ -69,14 +75,16 @@ def wait_for_turn(
     places = root / _PLACES
     places.mkdir(parents=True, exist_ok=True)
     while True:
-        place, before = _try(folder, queued_at, root, places)
+        place, before = _try(folder, queued_at, root, places, begin)
         if place is not None:
             return place
         look(before)
         time.sleep(_LOOKS_EVERY)
 
 
-def _try(folder: Path, queued_at: str, root: Path, places: Path) -> tuple[FileLock | None, int]:
+def _try(
+    folder: Path, queued_at: str, root: Path, places: Path, begin: Callable[[], None]
+) -> tuple[FileLock | None, int]:
     """Return a place, if it is this run's turn, and how many runs are before it."""
     with FileLock(places / "queue.lock"):  # between counting and taking nobody else may take
         taken = [p for p in places.glob("*.lock") if p.stem.isdecimal() and locks.held(p)]
@@ -85,6 +93,11 @@ def _try(folder: Path, queued_at: str, root: Path, places: Path) -> tuple[FileLo
             for number in range(1, len(taken) + 2):
                 place = locks.take(places / f"{number}.lock", wait=0)
                 if place is not None:
+                    try:
+                        begin()
+                    except BaseException:
+                        place.release()
+                        raise
                     return place, 0
         return None, len(taken) + older
 

@@ -131,12 +131,13 @@ class _Worker:
         try:
             self.teller.look()
             place = run_queue.wait_for_turn(
-                self.folder, self.teller.queued_at, self.root, self.teller.waits
+                self.folder,
+                self.teller.queued_at,
+                self.root,
+                self.teller.waits,
+                self.teller.begins,
             )
             with locks.kept(place):
-                self.teller.say(
-                    state=RUNNING, stage=STARTING, started_at=now(), message=None, surely=True
-                )
                 self.prepare()
                 self._train()
         except StopAsked:
@@ -226,6 +227,10 @@ class _Teller:
         if message != self.said.get("message"):
             self.say(message=message)
         self.look()
+
+    def begins(self) -> None:
+        """Say that its turn has come."""
+        self.say(state=RUNNING, stage=STARTING, started_at=now(), message=None, surely=True)
 
     def hear(self, progress: Progress) -> None:
         """Take in how far the run is; write it at a change of stage, else twice a second."""

@@ -350,14 +350,49 @@ def test_a_folder_altered_by_hand_is_not_trained_over(new, monkeypatch):
     assert "belongs to another run" in again(run).message
 
 
+def wait(run: runs.Run, root, look=lambda before: None, begin=lambda: None):
+    return run_queue.wait_for_turn(run.folder, "2026", root, look, begin)
+
+
 def test_a_turn_is_given_back(root, new):
-    run = new()
-    place = run_queue.wait_for_turn(run.folder, "2026", root, lambda before: None)
+    place = wait(new(), root)
     looked = []
 
     def look(before: int) -> None:
         looked.append(before)
         place.release()
 
-    run_queue.wait_for_turn(new().folder, "2026", root, look).release()
+    wait(new(), root, look).release()
     assert looked == [1]
+
+
+def test_a_turn_whose_beginning_fails_is_given_back(root, new):
+    def fail() -> None:
+        raise RunError("The disk is gone.")
+
+    with pytest.raises(RunError, match="gone"):
+        wait(new(), root, begin=fail)
+    wait(new(), root, lambda before: pytest.fail("waited")).release()
+
+
+def test_a_run_that_begins_is_counted_once(root, new):
+    """It has its place before it can say that it waits no longer."""
+    first, second = new(), new()
+    write_state(first.folder, {"state": "queued", "queued_at": "2026"})
+    counted = []
+
+    def look(before: int) -> None:
+        counted.append(before)
+        place.release()
+
+    waits = threading.Thread(target=lambda: wait(second, root, look).release())
+
+    def begin() -> None:
+        waits.start()
+        waits.join(1.0)
+        write_state(first.folder, {"state": "running", "queued_at": "2026"})
+
+    with worker.locks.holding(first.folder):
+        place = wait(first, root, begin=begin)
+        waits.join(LONG)
+    assert counted[0] == 1
