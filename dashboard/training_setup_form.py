@@ -329,7 +329,7 @@ def network() -> None:
     titles = {name: networks.get(name).title for name in networks.names()}
     if st.session_state[key("network")] not in titles:
         st.session_state[key("network")] = next(iter(titles))
-    which, view, side, dropout = st.columns([1.8, 1.3, 1, 1.3], vertical_alignment="bottom")
+    which, view, side, dropout = st.columns([2, 1.35, 1, 1.05], vertical_alignment="bottom")
     with which:
         _choose("Network", "network", titles, on_change=_another_network)
     chosen = networks.get(st.session_state[key("network")])
@@ -441,7 +441,7 @@ def _another_network() -> None:
 
 def learning() -> None:
     """Draw batch, optimiser, learning rate and class weights."""
-    first, second, third, fourth, fifth = st.columns([0.8, 0.9, 0.9, 1.3, 1.5])
+    first, second, third, fourth, fifth = st.columns([0.72, 0.82, 0.8, 1.43, 1.63])
     with first:
         _number(
             "Batch", "batch_size", 0, 1,
