@@ -30,7 +30,7 @@ STYLE = """
 .kop-apart .kop-pictures div {display: flex; flex-direction: column; min-width: 0; min-height: 0;}
 .kop-apart img {width: 100%; flex: 1; min-height: 0; object-fit: contain;}
 .kop-apart .kop-pictures span {background: #1A2429; color: #E4EBED; font-size: .75rem;
-  padding: .1rem .4rem; white-space: nowrap; overflow: hidden; text-overflow: ellipsis;}
+  padding: .1rem .4rem; overflow-wrap: anywhere;}
 .kop-apart figcaption {margin-top: .3rem; overflow-wrap: anywhere;}
 </style>
 """
@@ -74,8 +74,8 @@ def _filtered(
     """Draw the choice of who is right, and return the cases of which that is so."""
     kinds = {
         "All": lambda one: True,
-        f"{first.key} as labelled": lambda one: one.first == one.true,
-        f"{second.key} as labelled": lambda one: one.second == one.true,
+        "First as labelled": lambda one: one.first == one.true,
+        "Second as labelled": lambda one: one.second == one.true,
         "Neither": lambda one: one.true not in (one.first, one.second),
     }
     chosen = st.segmented_control("Show", list(kinds), default="All", key="right", required=True)
@@ -161,6 +161,7 @@ def _maps(first: Entry, second: Entry, found: Sequence[Disagreement], images: So
             "Grad-CAM: what each network looked at for the class that it called, not the outline "
             "of a lesion. Bright is much influence. No map: nothing in the picture speaks for the "
             "class."
+            + (" An ensemble has no map of its own." if first.members or second.members else "")
         )
     return {name: known[one.key] for name, one in wanted.items() if one.key in known}
 
@@ -184,7 +185,7 @@ def _figure(one: Disagreement, picture: str, first: Entry, second: Entry, maps: 
                 if laid
                 else f'<img src="{picture}" alt="Radiograph {name}">'
             )
-            note = key if laid else f"{key}: no map"
+            note = key if laid else f"No map: {key}"
             drawn.append(f"<div>{seen}<span>{note}</span></div>")
     if one.copies:
         said.append(f"{one.copies} more of this radiograph alike.")

@@ -24,8 +24,8 @@ AT_FIRST = 4
 MOST_FIGURES = 6
 # In pixels; together as wide as a window of 1024 allows.
 WIDTHS = {
-    "Model": 270, "Id": 115, "Accuracy (95 % CI)": 130, "Split": 110, "Copies in training": 150,
-    "Tested on": 135,
+    "Model": 312, "Id": 118, "Accuracy (95 % CI)": 122, "Split": 100, "Copies in training": 140,
+    "Tested on": 128,
 }  # fmt: skip
 _ROW = 38
 
@@ -82,16 +82,16 @@ def _choose(models: list[Model]) -> list[Model]:
     if said is None or {m.id for m in chosen} != set(asked) - set(gone):
         st.query_params["models"] = ",".join(m.id for m in chosen)
     else:
-        _say_gone(place, gone)
+        _say_gone(place, gone, bool(chosen))
     return chosen
 
 
-def _say_gone(place: DeltaGenerator, gone: list[str]) -> None:
+def _say_gone(place: DeltaGenerator, gone: list[str], others: bool) -> None:
     for name in gone:
         place.warning(
             parts.escape(
                 f"There is no model called {name[:100]} here: it was deleted, renamed or cannot be "
-                "read. The others are compared."
+                f"read.{' The others are compared.' if others else ''}"
             ),
             icon=":material/warning:",
         )
@@ -147,19 +147,29 @@ def _downloads(found: Compared) -> None:
     from kop_core.evaluation.compared_html import page
 
     with st.container(horizontal=True, horizontal_alignment="right"):
-        for label, made, name, kind in (
-            ("HTML", lambda: page(found), "kop_comparison.html", "text/html"),
-            ("CSV", lambda: to_csv(found).encode("utf-8-sig"), "kop_comparison.csv", "text/csv"),
+        for label, made, kind, holds in (
+            (
+                "HTML",
+                lambda: page(found),
+                "text/html",
+                "All of this page but the pictures, for any browser.",
+            ),
+            (
+                "CSV",
+                lambda: to_csv(found).encode("utf-8-sig"),
+                "text/csv",
+                "All of this page but the pictures, as one table.",
+            ),
             (
                 "JSON",
                 lambda: json.dumps(found.get_config(), indent=2, ensure_ascii=False),
-                "kop_comparison.json",
                 "application/json",
+                "Figures, tests and matrices, for a program. Curves and cases are in the CSV.",
             ),
         ):
             st.download_button(
-                label, made, name, kind, icon=":material/download:", on_click="ignore",
-                help="All of this page but the pictures, in one file.",
+                label, made, f"kop_comparison.{label.lower()}", kind,
+                icon=":material/download:", on_click="ignore", help=holds,
             )  # fmt: skip
 
 
@@ -177,7 +187,7 @@ def _how_good(found: Compared) -> None:
     _escaped(words.figures_table(found), "The figures of every model with 95 % intervals")
     for sentence in words.ensemble_note(found):
         say(sentence)
-    st.caption("In brackets: 95 % intervals, by a bootstrap over radiographs.")
+    st.caption(parts.escape(words.interval_note(found)))
 
 
 def _escaped(rows: list[dict[str, str]], alt: str) -> None:

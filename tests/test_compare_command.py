@@ -76,7 +76,7 @@ def test_other_test_parts_are_shown_and_not_tested(compare, shipped):
     assert found["models"][1]["images"] == 150 and "differences" not in found["pairs"][0]
     status, out, _ = compare(shipped.id, "clinic", "--ensemble")
     assert status == 0 and "There is no ensemble" in out
-    assert "None of these models was tested on the same images as another" in out
+    assert "No two of these models can be tested against each other" in out
 
 
 def test_for_people(compare, shipped):
@@ -123,7 +123,11 @@ def test_what_cannot_be_compared_is_named_and_the_rest_is_compared(
     found = json.loads(out)
     assert status == 2 and [m["id"] for m in found["models"]] == [shipped.id, "worse"]
     assert found["pairs"][0]["comparable"] and len(found["not_compared"]) == 3
-    for words in ("no model called 'gone'", "lacks its predictions.csv", "was altered"):
+    for words in (
+        "gone is not compared. There is no model called 'gone'",
+        "lacks its predictions.csv",
+        "altered is not compared. The predictions.csv of Altered was altered",
+    ):
         assert words in err
     assert err.count("\n") == 3 and "Traceback" not in err
 
@@ -142,6 +146,8 @@ def test_two_of_one_title_and_two_of_one_id(compare, shipped, tmp_path):
         (["worse", "worse"], "Name two or more"),
         (["gone", "lost"], "None of these models can be compared"),
         (["worse", "alike", "--metric", "luck"], "There is no figure 'luck'. Known: accuracy"),
+        (["a" * 300, "b" * 300], "Nor is there a run or a folder of that name"),
+        (["", "lost"], "named by its id or its folder, and here by nothing"),
         (["worse", "alike", "--seed", "-1"], "A seed is 0 or more"),
     ],
 )

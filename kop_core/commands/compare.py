@@ -54,6 +54,7 @@ def add(commands: Any) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from kop_core.evaluation import compared
+    from kop_core.evaluation.compared_words import not_compared
 
     if len(set(options.models)) < 2:
         raise KopError("One model cannot be compared. Name two or more.")
@@ -65,8 +66,8 @@ def _run(options: argparse.Namespace) -> int:
     drawn = {"draws": options.draws, "seed": options.seed}
     entries, unread = compared.read(models, lambda p: compared.measure(p, **drawn))
     failed += unread
-    for _, reason in failed:
-        print(f"kop_core: {reason}", file=sys.stderr)
+    for name, reason in failed:
+        print(f"kop_core: {not_compared(name, reason)}", file=sys.stderr)
     if not entries:
         raise KopError("None of these models can be compared.")
     if options.speed:

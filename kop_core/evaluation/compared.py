@@ -41,6 +41,8 @@ METRICS = (
     *(f"{name}_{of}" for name in _BY_CLASS for of in CLASS_NAMES),
 )
 ENSEMBLE = "ensemble"
+# Less than any page shows, and more than another processor makes of the same predictions.
+_ROUNDING = 1e-3
 
 Differ = Callable[..., dict[tuple[int, int], dict[str, Difference]]]
 
@@ -139,6 +141,8 @@ class Pair:
         holm: the p-values corrected for the number of pairs, by name of the figure.
         mcnemar: McNemar's test.
         mcnemar_holm: its p-value corrected for the number of pairs.
+        by_radiograph: whether it is known of every image which radiograph it shows; else files
+            were drawn and exchanged, and copies among them count as evidence of their own.
     """
 
     first: str
@@ -148,6 +152,7 @@ class Pair:
     holm: dict[str, float | None] | None = None
     mcnemar: McNemar | None = None
     mcnemar_holm: float | None = None
+    by_radiograph: bool = True
 
     @property
     def comparable(self) -> bool:
@@ -169,7 +174,8 @@ class Pair:
             for name, d in self.differences.items()
         }
         tested = {**self.mcnemar.get_config(), "p_holm": self.mcnemar_holm}
-        return {**found, "differences": differences, "mcnemar": tested}
+        by = {"by_radiograph": self.by_radiograph}
+        return {**found, **by, "differences": differences, "mcnemar": tested}
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,7 +279,7 @@ def _entry(
 ) -> Entry:
     predictions = comparison.read_predictions(model)
     found = measured(predictions)
-    if found.evaluation.confusion.tolist() != model.card["evaluation"]["confusion"]:
+    if not _as_on_the_card(found.evaluation, model.card["evaluation"]):
         raise ModelError(
             f"The figures on the card of the model {model.id} are not those of its predictions. "
             f"{model_store.RESTORE}"
@@ -291,6 +297,19 @@ def _entry(
         parameters if isinstance(parameters, int) else None,
         (model.folder / model_store.WEIGHTS).stat().st_size,
     )
+
+
+def _as_on_the_card(found: Evaluation, card: dict[str, Any]) -> bool:
+    """Return whether figures measured anew are those of a card, but for the last digits."""
+    if found.confusion.tolist() != card["confusion"]:
+        return False
+    said = {name: figure.get("value") for name, figure in card["metrics"].items()}
+    return all(
+        value is None or found.metrics[name].value is None
+        or abs(found.metrics[name].value - value) < _ROUNDING
+        for name, value in said.items()
+        if name in found.metrics
+    )  # fmt: skip
 
 
 def _history(model: Model) -> tuple[dict[str, float], ...]:
@@ -426,15 +445,14 @@ def _pairs(
 def _tested(
     entries: Sequence[Entry], places: Sequence[int], figures: tuple[str, ...], differ: Differ
 ) -> dict[tuple[int, int], Pair]:
-    tables = [entry.predictions for entry in entries]
-    tables = [tables[0], *(comparison.in_order_of(tables[0], other) for other in tables[1:])]
-    group = comparison.shared_groups(tables)
+    tables = comparison.on_shared_radiographs([entry.predictions for entry in entries])
     return {
         (places[one], places[other]): Pair(
             entries[one].key,
             entries[other].key,
             differences=by_name,
-            mcnemar=mcnemar(tables[one], tables[other], group),
+            mcnemar=mcnemar(tables[one], tables[other], tables[one].groups),
+            by_radiograph=tables[one].by_radiograph,
         )
         for (one, other), by_name in differ(tables, figures).items()
     }
@@ -493,8 +511,8 @@ def disagreements(first: Predictions, second: Predictions) -> tuple[Disagreement
     Raises:
         DataSetError: if the images are not the same.
     """
-    second = comparison.in_order_of(first, second)
-    group = comparison.shared_groups([first, second])
+    first, second = comparison.on_shared_radiographs([first, second])
+    group = first.groups
     called, other = first.predicted, second.predicted
     mine, theirs = (p.probabilities.max(axis=1) for p in (first, second))
     places = np.flatnonzero(called != other).tolist()
@@ -505,7 +523,7 @@ def disagreements(first: Predictions, second: Predictions) -> tuple[Disagreement
     return tuple(
         Disagreement(
             first.files[i],
-            first.radiographs[i] or second.radiographs[i],
+            first.radiographs[i],
             CLASS_NAMES[first.true[i]],
             CLASS_NAMES[called[i]],
             CLASS_NAMES[other[i]],
@@ -531,6 +549,8 @@ def find(name: str, models: Path | None = None, runs: Path | None = None) -> Mod
     from kop_core.errors import RunError, UnknownModel
     from kop_core.training import runs as training_runs
 
+    if not name.strip():
+        raise ModelError("A model is named by its id or its folder, and here by nothing.")
     try:
         return model_store.get(name, models)
     except UnknownModel as error:
@@ -539,7 +559,7 @@ def find(name: str, models: Path | None = None, runs: Path | None = None) -> Mod
         folder = training_runs.find(name, runs).folder
     except RunError:
         folder = Path(name)
-        if not folder.is_dir():
+        if not training_runs.is_folder(folder):
             raise ModelError(f"{unknown} Nor is there a run or a folder of that name.") from None
     if not (folder / model_store.CARD).is_file() and (folder / "run.json").is_file():
         raise ModelError(f"The run {folder.name} has not finished: it has no model yet.")

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from kop_core import wording
+from kop_core.classes import CLASS_NAMES
 from kop_core.evaluation import published
-from kop_core.evaluation.compared import Compared, Entry, published_split
+from kop_core.evaluation.compared import Compared, Entry, disagreements, published_split
 from kop_core.evaluation.curves import precision_recall_curves, roc_curves
 
 COLUMNS = (
@@ -21,10 +22,13 @@ COLUMNS = (
 def to_csv(compared: Compared) -> str:
     """Return everything of a comparison as a table.
 
-    The column ``kind`` says what a row is: ``metric``, ``difference``, ``mcnemar`` (``at`` are
-    the radiographs for the first model, ``value`` less those for the second), ``not tested``,
-    ``size``, ``speed``, ``roc`` (``at`` the share wrongly called, ``value`` the share found),
-    ``precision-recall`` (``at`` the share found), ``reliability`` (``at`` the mean score),
+    The column ``kind`` says what a row is: ``metric``, ``confusion`` (``figure`` says labelled
+    and called, ``value`` how many images), ``caution``, ``member`` (of an ensemble: ``other``),
+    ``difference``, ``mcnemar`` (``at`` are the radiographs for the first model, ``value`` less
+    those for the second), ``disagreement`` (``figure`` says labelled, and called by each;
+    ``note`` is the file, ``images`` are its copies that are called alike and itself), ``not
+    tested``, ``size``, ``speed``, ``roc`` (``at`` the share wrongly called, ``value`` the share
+    found), ``precision-recall`` (``at`` the share found), ``reliability`` (``at`` the mean score),
     ``learning curve`` (``at`` the epoch), ``published`` or ``not compared``.
     """
     stream = io.StringIO()
@@ -47,6 +51,13 @@ def to_csv(compared: Compared) -> str:
 def _of_entry(entry: Entry) -> Iterator[dict[str, Any]]:
     for name, found in entry.evaluation.metrics.items():
         yield {"kind": "metric", "figure": name, **found.get_config()}
+    for true, row in zip(CLASS_NAMES, entry.evaluation.confusion.tolist()):
+        for called, images in zip(CLASS_NAMES, row):
+            yield {"kind": "confusion", "figure": f"{true}, called {called}", "value": images}
+    for caution in entry.cautions:
+        yield {"kind": "caution", "note": caution}
+    for member in entry.members:
+        yield {"kind": "member", "other": member}
     for figure, value in (("parameters", entry.parameters), ("bytes", entry.bytes)):
         yield {"kind": "size", "figure": figure, "value": value}
     if entry.speed:
@@ -89,9 +100,16 @@ def _of_pairs(compared: Compared) -> Iterator[dict[str, Any]]:
         yield {
             **about, "kind": "mcnemar", "at": votes.first, "value": votes.first - votes.second,
             "p": votes.p, "p_holm": pair.mcnemar_holm,
-            "note": f"{votes.first} radiographs for the first, {votes.second} for the second, "
-            f"{votes.ties} for neither",
+            "note": f"{votes.first} {'radiographs' if pair.by_radiograph else 'files'} for the "
+            f"first, {votes.second} for the second, {votes.ties} for neither",
         }  # fmt: skip
+        first, second = (compared.entry(key).predictions for key in (pair.first, pair.second))
+        for case in disagreements(first, second):
+            yield {
+                **about, "kind": "disagreement", "images": 1 + case.copies, "note": case.file,
+                "figure": f"{case.true}, called {case.first} ({case.first_score:.3f}) and "
+                f"{case.second} ({case.second_score:.3f})",
+            }  # fmt: skip
 
 
 def _others(compared: Compared) -> Iterator[dict[str, Any]]:

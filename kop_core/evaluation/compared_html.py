@@ -43,7 +43,7 @@ def _sections(compared: Compared) -> Iterable[tuple[str, list[str]]]:
         "How good each is",
         [
             _table(words.figures_table(compared)),
-            _text("In brackets: 95 % intervals, by a bootstrap over radiographs."),
+            _text(words.interval_note(compared)),
             *(_text(sentence) for sentence in words.ensemble_note(compared)),
             f"<details><summary>How each was split</summary>{badges}</details>",
         ],

@@ -3,7 +3,7 @@ is sent to a colleague and in the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kop_core import wording
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 LEVEL = 0.05
 _SAID = 3  # pairs in sentences; all are in the table
 NOT_SAID = "not given"
+_COPIES_NOT_KNOWN = (
+    "Which files show the same radiograph is not known there, so copies count as evidence of "
+    "their own: these intervals may be too narrow, and these p-values too small."
+)
 _NAMES = {
     "precision": "precision", "recall": "sensitivity", "f1": "F1", "specificity": "specificity",
     "roc_auc": "ROC AUC", "average_precision": "average precision",
@@ -140,8 +144,7 @@ def answer(compared: Compared) -> list[str]:
     if len(compared.entries) < 2:
         return [compared.reason]
     if not compared.tested:
-        return ["None of these models was tested on the same images as another, so none is tested "
-                "against another."]  # fmt: skip
+        return ["No two of these models can be tested against each other: the reasons are below."]
     figure = compared.figures[0]
     apart = [p for p in compared.tested if _significant(p.holm[figure])]
     if len(compared.tested) == 1:
@@ -164,11 +167,17 @@ def answer(compared: Compared) -> list[str]:
 
 
 def warnings(compared: Compared) -> list[str]:
-    """Return what must be known before two of these models are held against each other."""
+    """Return what must be known before two of these models are held against each other.
+
+    Of an ensemble that it guesses, if it does: that is measured. Faults that were found in its
+    members are said of these.
+    """
     faults: dict[str, list[Entry]] = {}
     for entry in compared.entries:
-        for caution in () if entry.members else entry.cautions:
-            faults.setdefault(caution, []).append(entry)
+        of_members = {c for key in entry.members for c in compared.entry(key).cautions}
+        for caution in entry.cautions:
+            if caution not in of_members:
+                faults.setdefault(caution, []).append(entry)
     return [*_leaks(compared), *(f"{_listed(of)}: {caution}" for caution, of in faults.items())]
 
 
@@ -212,8 +221,8 @@ def _more(compared: Compared) -> list[str]:
     if not untested:
         return []
     return [
-        f"{untested} {'pair was' if untested == 1 else 'pairs were'} not tested: the models saw "
-        "other test images."
+        f"{untested} {'pair was' if untested == 1 else 'pairs were'} not tested; the "
+        f"{'reason is' if untested == 1 else 'reasons are'} below."
     ]
 
 
@@ -265,15 +274,35 @@ def pairs_table(compared: Compared, figure: str) -> list[dict[str, str]]:
 
 def mcnemar_table(compared: Compared) -> list[dict[str, str]]:
     """Return McNemar's test of every two models on one test part."""
+    what = _units(pair.by_radiograph for pair in compared.tested)
     return [
         {
             "First, second": f"{pair.first}, {pair.second}",
-            "Radiographs for first : second": votes(pair.mcnemar),
+            f"{what[:1].upper()}{what[1:]} for first : second": votes(pair.mcnemar),
             "p, exact": p_value(pair.mcnemar.p),
             "p, Holm": p_value(pair.mcnemar_holm),
         }
         for pair in compared.tested
     ]
+
+
+def _units(by_radiograph: Iterable[bool]) -> str:
+    """Return what was drawn, exchanged and voted: ``radiographs``, or files without them."""
+    return {
+        (True,): "radiographs",
+        (False,): "files",
+    }.get(tuple(set(by_radiograph)), "radiographs or files")
+
+
+def interval_note(compared: Compared) -> str:
+    """Return how the intervals of the figures were had, for under their table."""
+    said = "In brackets: 95 % intervals, by a bootstrap over radiographs"
+    unknown = [entry for entry in compared.entries if not entry.evaluation.by_radiograph]
+    if not unknown:
+        return f"{said}."
+    if len(unknown) == len(compared.entries):
+        return f"{said.removesuffix('radiographs')}files. {_COPIES_NOT_KNOWN}"
+    return f"{said}; over files for {_listed(unknown)}. {_COPIES_NOT_KNOWN}"
 
 
 def votes(found: McNemar) -> str:
@@ -302,11 +331,17 @@ def how_tested(compared: Compared) -> str:
         if number > 1
         else ""
     )
+    known = [pair.by_radiograph for pair in compared.tested]
+    unknown = "" if all(known) else (
+        f" {'Of some of these pairs' if any(known) else 'Here'} files take the place of "
+        f"radiographs. {_COPIES_NOT_KNOWN}"
+    )  # fmt: skip
     return (
         "Intervals: bootstrap over radiographs, the same draws for both models. p: the two models "
         "are exchanged at random, radiograph by radiograph, with all copies; p is how often the "
         "difference is then as large. McNemar's exact test: a radiograph speaks for the model that "
         f"classified more of its files as labelled.{holm} Where interval and p disagree, go by p."
+        f"{unknown}"
     )
 
 
@@ -410,6 +445,10 @@ def disagreement_table(
     ]
 
 
+def _number(things: Collection[object], what: str) -> str:
+    return f"{len(things):,} {what}{'' if len(things) == 1 else 's'}"
+
+
 def disagreement_note(found: Sequence[Disagreement], first: str, second: str) -> str:
     """Return who is right where two models disagree, in a sentence."""
     if not found:
@@ -417,8 +456,15 @@ def disagreement_note(found: Sequence[Disagreement], first: str, second: str) ->
     mine = sum(one.first == one.true for one in found)
     theirs = sum(one.second == one.true for one in found)
     neither = len(found) - mine - theirs
+    radiographs = {one.radiograph for one in found}
+    if "" in radiographs:
+        counted = f"{_number(found, 'file')}, of which copies are not known"
+    else:
+        counted = (
+            f"{_number(found, 'case')} of {_number(radiographs, 'radiograph')} (copies that are "
+            "labelled and called alike count once)"
+        )
     return (
-        f"They disagree on {len(found):,} {'case' if len(found) == 1 else 'cases'}, "
-        f"copies not counted: {mine:,} where {first} calls what it is labelled, {theirs:,} where "
-        f"{second} does, {neither:,} where neither does."
+        f"They disagree on {counted}: {mine:,} where {first} calls what it is labelled, "
+        f"{theirs:,} where {second} does, {neither:,} where neither does."
     )

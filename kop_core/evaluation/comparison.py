@@ -19,7 +19,7 @@ because scores of two models need not be on one scale.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -96,7 +96,9 @@ def why_not_comparable(a: Model, b: Model, mine: Predictions, other: Predictions
 
 def _other_data(a: Model, b: Model) -> str:
     first, second = (model.card["data"].get("fingerprint") for model in (a, b))
-    if not first or not second:
+    if not first:
+        return f"What data {a.title} was trained and tested on is not on its card."
+    if not second:
         return "What data it was trained and tested on is not on its card."
     if first != second:
         return f"It was tested on other data ({b.card['data'].get('name') or 'unknown'})."
@@ -106,6 +108,11 @@ def _other_data(a: Model, b: Model) -> str:
 def _other_images(mine: Predictions, other: Predictions) -> str:
     if set(mine.files) != set(other.files):
         shared = len(set(mine.files) & set(other.files))
+        if shared == len(other.files):
+            return (
+                f"It was tested on only {shared:,} of the {len(mine.files):,} images of this test "
+                "part."
+            )
         return (
             f"It was not tested on the same images of this data: {shared:,} of its "
             f"{len(other.files):,} test images are in this test part."
@@ -171,7 +178,7 @@ def paired_differences(
         DataSetError: if the images or their labels are not the same.
         KeyError: if there is no such figure.
     """
-    (drawn,) = _bootstrapped([a, in_order_of(a, b)], metrics, draws, seed).values()
+    (drawn,) = _bootstrapped(on_shared_radiographs([a, b]), metrics, draws, seed).values()
     return drawn
 
 
@@ -203,11 +210,10 @@ def differences(
     """
     if not tables:
         return {}
-    tables = [tables[0], *(in_order_of(tables[0], other) for other in tables[1:])]
-    estimates = _bootstrapped(tables, metrics, draws, seed)
-    group, found = shared_groups(tables), {}
+    tables = on_shared_radiographs(tables)
+    estimates, found = _bootstrapped(tables, metrics, draws, seed), {}
     for (one, other), by_name in estimates.items():
-        p = _exchanged(tables[one], tables[other], group, metrics, draws, seed)
+        p = _exchanged(tables[one], tables[other], tables[0].groups, metrics, draws, seed)
         found[one, other] = {
             name: Difference(e.value, e.low, e.high, None if e.value is None else p[name])
             for name, e in by_name.items()
@@ -215,20 +221,56 @@ def differences(
     return found
 
 
-def shared_groups(tables: Sequence[Predictions]) -> np.ndarray:
-    """Return the radiograph of each image, from the first table that knows all, shape (images,).
+def on_shared_radiographs(tables: Sequence[Predictions]) -> list[Predictions]:
+    """Return tables with the images in the order of the first, and the same radiographs in all.
+
+    Which radiograph an image shows can be known to one table and not to another, or be told
+    otherwise: radiographs are looked up when a model is trained, and what is known of a data set
+    grows. Images that any table has under one radiograph are under one here, so that nothing
+    depends on which table comes first and no copy is evidence of its own.
 
     Args:
-        tables: of the same images in the same order.
+        tables: of the same images, in any order; at least one.
+
+    Raises:
+        DataSetError: if the images or their labels are not the same.
     """
-    return next((t for t in tables if t.by_radiograph), tables[0]).groups
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    first, *others = tables
+    tables = [first, *(in_order_of(first, other) for other in others)]
+    shows = [
+        (image, (place, name))
+        for place, table in enumerate(tables)
+        for image, name in enumerate(table.radiographs)
+        if name
+    ]
+    keys = dict.fromkeys(key for _, key in shows)
+    node = {key: len(first.files) + i for i, key in enumerate(keys)}
+    ends = np.array([(image, node[key]) for image, key in shows], dtype=int).reshape(-1, 2).T
+    size = len(first.files) + len(node)
+    graph = coo_array((np.ones(len(shows), dtype=bool), tuple(ends)), (size, size))
+    joined = connected_components(graph, directed=False)[1]
+    called: dict[int, str] = {}
+    for place, name in node:
+        together = int(joined[node[place, name]])
+        if together not in called:
+            taken = name in called.values()
+            called[together] = f"{name} of table {place + 1}" if taken else name
+    of_images = joined[: len(first.files)].tolist()
+    radiographs = tuple(called.get(together, "") for together in of_images)
+    return [replace(table, radiographs=radiographs) for table in tables]
 
 
 def _bootstrapped(
     tables: Sequence[Predictions], metrics: Sequence[str], draws: int, seed: int
 ) -> dict[tuple[int, int], dict[str, Estimate]]:
-    """Return the differences of every pair with intervals; all models have the same draws."""
-    group = shared_groups(tables)
+    """Return the differences of every pair with intervals; all models have the same draws.
+
+    The tables are of the same radiographs, as :func:`on_shared_radiographs` returns them.
+    """
+    group = tables[0].groups
     groups = int(group.max()) + 1
     values, samples = [], []
     for table in tables:

@@ -7,12 +7,13 @@ of it there is as honest as what is measured of its members.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from kop_core.errors import DataSetError
 from kop_core.evaluation.calibration import apply_temperature
-from kop_core.evaluation.comparison import in_order_of
+from kop_core.evaluation.comparison import on_shared_radiographs
 from kop_core.evaluation.predictions import Predictions
 
 
@@ -32,12 +33,11 @@ def ensemble(
     """
     if len(tables) < 2:
         raise DataSetError("An ensemble takes two models or more.")
-    first, *others = tables
-    ordered = [first, *(in_order_of(first, other) for other in others)]
+    ordered = on_shared_radiographs(tables)
+    first = ordered[0]
     served = [
         table.probabilities if temperature is None
         else apply_temperature(table.probabilities, temperature)
         for table, temperature in zip(ordered, temperatures or [None] * len(ordered))
     ]  # fmt: skip
-    known = next((t for t in ordered if t.by_radiograph), first)
-    return Predictions(first.files, known.radiographs, first.true, np.mean(served, axis=0))
+    return replace(first, probabilities=np.mean(served, axis=0))

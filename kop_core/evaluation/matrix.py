@@ -18,7 +18,7 @@ import numpy as np
 from kop_core.classes import CLASS_NAMES
 from kop_core.errors import DataSetError
 from kop_core.evaluation import intervals
-from kop_core.evaluation.comparison import in_order_of, interval
+from kop_core.evaluation.comparison import interval, on_shared_radiographs
 from kop_core.evaluation.intervals import DRAWS, Estimate
 from kop_core.evaluation.operating import CONDITIONS, Condition
 from kop_core.evaluation.predictions import Predictions
@@ -202,9 +202,8 @@ def difference(
     Raises:
         DataSetError: if the images or their labels are not the same.
     """
-    b = in_order_of(a, b)
-    whose = a if a.by_radiograph or not b.by_radiograph else b
-    first, second = (_by_radiograph(p, rule, whose.groups) for p in (a, b))
+    a, b = on_shared_radiographs([a, b])
+    first, second = (_by_radiograph(p, rule, a.groups) for p in (a, b))
     each = np.concatenate([first, second], axis=1)  # one draw is for both
 
     def differences(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -225,9 +224,7 @@ def difference(
         )
 
     counts = (first.sum(axis=0) - second.sum(axis=0)).astype(int)
-    return Difference(
-        rule, counts, table(0), table(1), len(a.files), len(each), whose.by_radiograph
-    )
+    return Difference(rule, counts, table(0), table(1), len(a.files), len(each), a.by_radiograph)
 
 
 def _paired(value: float, samples: np.ndarray, groups: int) -> Estimate:

@@ -235,9 +235,17 @@ def find(run: str | Path, root: str | Path | None = None) -> Run:
     try:
         return get(str(run), root)
     except UnknownRun:
-        if not Path(run).is_dir():
+        if not is_folder(run):
             raise
     return open_run(run)
+
+
+def is_folder(path: str | Path) -> bool:
+    """Return whether there is such a folder; a name too long for any is that of none."""
+    try:
+        return Path(path).is_dir()
+    except OSError:
+        return False
 
 
 def _looks_like_a_run(folder: Path) -> bool:

@@ -76,9 +76,9 @@ def test_only_models_of_one_test_part_are_tested(found):
         ("third", "other", False),
     ]
     config = found.get_config()
-    assert config["comparable"] is False and "150 of its 150 test images" in config["reason"]
+    assert config["comparable"] is False and "only 150 of the 283 images" in config["reason"]
     untested = config["pairs"][2]
-    assert untested["reason"].startswith("Other: It was not tested on the same images")
+    assert untested["reason"].startswith("Other: It was tested on only 150")
     assert "differences" not in untested
     json.dumps(config, allow_nan=False)
 
@@ -132,7 +132,7 @@ def test_the_ensemble_is_the_mean_of_what_is_served(four):
 def test_no_ensemble_of_other_test_parts(four):
     found = side_by_side(four, "accuracy", with_ensemble=True)
     assert len(found.entries) == 4
-    assert "must be tested on the same images. Other: It was not" in found.no_ensemble
+    assert "must be tested on the same images. Other: It was tested on only" in found.no_ensemble
     assert "two models or more" in side_by_side(four[:1], with_ensemble=True).no_ensemble
     with pytest.raises(DataSetError, match="not of the same images"):
         ensemble([found.entries[0].predictions, found.entries[3].predictions])
@@ -198,6 +198,61 @@ def test_no_such_figure(four):
         side_by_side(four[:2], "luck")
 
 
+def test_a_card_whose_figures_are_not_those_of_its_predictions_is_refused(four):
+    model = four[0]
+    for name, value in (("accuracy", 0.99), ("macro_roc_auc", 0.5)):
+        metrics = {**model.card["evaluation"]["metrics"], name: {"value": value}}
+        evaluation = {**model.card["evaluation"], "metrics": metrics}
+        said = replace(model, card={**model.card, "evaluation": evaluation})
+        entries, ((_, why),) = compared.read([said], quick)
+        assert not entries and "are not those of its predictions" in why
+
+
+def without_radiographs(of, folder, name: str) -> model_store.Model:
+    """Return a copy of a model which does not know what radiographs its images show."""
+    model = another(of, folder, name)
+    said = Predictions.read(model.folder / "predictions.csv")
+    replace(said, radiographs=("",) * len(said.files)).write(model.folder / "predictions.csv")
+    checksum = model_store.checksum(model.folder / "predictions.csv")
+    card = {**model.card, "checksums": {**model.card["checksums"], "predictions.csv": checksum}}
+    (model.folder / "card.json").write_text(json.dumps(card))
+    return model_store.open_model(model.folder)
+
+
+def test_files_are_not_called_radiographs_where_these_are_not_known(four, tmp_path):
+    one, other = (without_radiographs(four[i], tmp_path, f"bare-{i}") for i in (1, 2))
+    bare = side_by_side([one, other], "accuracy")
+    assert bare.tested[0].by_radiograph is False
+    assert bare.get_config()["pairs"][0]["by_radiograph"] is False
+    votes = bare.tested[0].mcnemar
+    assert votes.first + votes.second + votes.ties == 283
+    assert "by a bootstrap over files. Which files show the same" in words.interval_note(bare)
+    assert "Files for first : second" in words.mcnemar_table(bare)[0]
+    assert "Here files take the place of radiographs" in words.how_tested(bare)
+    tables = (e.predictions for e in bare.entries)
+    note = words.disagreement_note(compared.disagreements(*tables), "a", "b")
+    assert "files, of which copies are not known" in note
+    # One that knows them lends them to all of its test part.
+    mixed = side_by_side([one, four[0], other], "accuracy")
+    assert all(pair.by_radiograph for pair in mixed.tested)
+    known = next(p for p in mixed.tested if (p.first, p.second) == (one.id, other.id))
+    tables = [four[1], four[2]]
+    expected = side_by_side(tables, "accuracy").tested[0]
+    assert known.differences["accuracy"].p == expected.differences["accuracy"].p
+    assert known.mcnemar == expected.mcnemar
+    assert "over files for bare-1, bare-2" in words.interval_note(mixed)
+    assert "Radiographs for first : second" in words.mcnemar_table(mixed)[0]
+
+
+def test_an_ensemble_that_guesses_is_said_to(four, tmp_path):
+    noise = [another(four[0], tmp_path, f"noise-{i}", noise=60, seed=i) for i in (1, 2)]
+    said = words.warnings(side_by_side(noise, "accuracy", with_ensemble=True))
+    assert any(
+        s.startswith("ensemble: On its test part this model's verdicts cannot") for s in said
+    )
+    assert sum("both legs" in s for s in said) == 1
+
+
 # What they disagree on.
 
 
@@ -212,7 +267,9 @@ def test_disagreements_name_each_radiograph_once_for_each_way(found):
     assert least == sorted(least, reverse=True)
     said = words.disagreement_note(cases, "first", "second")
     right = sum(case.first == case.true for case in cases)
-    assert f"disagree on {len(cases)} cases" in said and f"{right} where first calls" in said
+    radiographs = len({case.radiograph for case in cases})
+    assert f"disagree on {len(cases)} cases of {radiographs} radiographs" in said
+    assert f"{right} where first calls" in said
     assert not compared.disagreements(first, first)
     assert "by the same name" in words.disagreement_note((), "a", "b")
 
@@ -289,8 +346,9 @@ def test_the_csv_holds_everything(found):
     assert tuple(rows[0]) == COLUMNS
     kinds = {row["kind"] for row in rows}
     assert kinds == {
-        "metric", "size", "speed", "roc", "precision-recall", "reliability", "learning curve",
-        "difference", "mcnemar", "not tested", "not compared", "published",
+        "metric", "confusion", "caution", "disagreement", "size", "speed", "roc",
+        "precision-recall", "reliability", "learning curve", "difference", "mcnemar",
+        "not tested", "not compared", "published",
     }  # fmt: skip
     (accuracy,) = [
         r for r in rows
@@ -301,6 +359,13 @@ def test_the_csv_holds_everything(found):
         figure.value, figure.low, figure.high,
     ]  # fmt: skip
     assert accuracy["split"] == "random split, 100 % of test images have copies in training"
+    counts = [r for r in rows if (r["kind"], r["model"]) == ("confusion", "second")]
+    assert [int(r["value"]) for r in counts] == found.entries[
+        1
+    ].evaluation.confusion.ravel().tolist()
+    first, second = (e.predictions for e in found.entries[:2])
+    apart = [r for r in rows if r["kind"] == "disagreement" and r["other"] == "second"]
+    assert sum(int(r["images"]) for r in apart) == (first.predicted != second.predicted).sum()
     paper = [r for r in rows if r["kind"] == "published"]
     assert len(paper) == len(published.TABLE_3) and {r["low"] for r in paper} == {""}
     assert [r["split"] for r in paper].count("not given") == len(paper) - 1
@@ -311,7 +376,7 @@ def test_the_html_is_whole_and_plain(found):
     page = compared_html.page(found)
     assert page.startswith("<!doctype html>") and page.count('class="plotly-graph-div"') == 9
     assert "<b>A fault.</b>" not in page and "&lt;b&gt;A fault.&lt;/b&gt;" in page
-    for text in ("copies in training", "McNemar", "not given", "It was not tested on the same"):
+    for text in ("copies in training", "McNemar", "not given", "It was tested on only 150"):
         assert text in page
     measured, literature = page.index("How good each is"), page.index("The literature, on other")
     assert measured < literature and "Abubakar" not in page[measured:literature]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from kop_core.evaluation.comparison import (
     _exchanged,
     _ranks,
     differences,
+    on_shared_radiographs,
     paired_difference,
     paired_differences,
     read_predictions,
@@ -229,7 +231,9 @@ def test_other_data(pair):
     other = change(folder, data={**model.card["data"], "fingerprint": "0" * 64, "name": "clinic"})
     assert same_test_part(model, other) == (False, "It was tested on other data (clinic).")
     unknown = change(folder, data={"name": "clinic"})
-    assert "not on its card" in same_test_part(model, unknown)[1]
+    why = "What data it was trained and tested on is not on its card."
+    assert same_test_part(model, unknown) == (False, why)
+    assert "What data A copy was trained" in same_test_part(unknown, model)[1]
 
 
 def test_other_images_of_the_same_data(pair):
@@ -237,7 +241,8 @@ def test_other_images_of_the_same_data(pair):
     lines = (folder / "predictions.csv").read_text().splitlines(keepends=True)
     other = change(folder, "".join(lines[:101]))
     same, why = same_test_part(model, other)
-    assert not same and "100 of its 100 test images" in why
+    assert not same and why == "It was tested on only 100 of the 283 images of this test part."
+    assert "100 of its 283 test images" in same_test_part(other, model)[1]
 
 
 def test_other_labels(pair):
@@ -258,3 +263,45 @@ def test_altered_predictions_are_not_compared(pair):
     )
     with pytest.raises(DataSetError, match="was altered"):
         read_predictions(other)
+
+
+# What is known of the radiographs.
+
+
+def under(table: Predictions, names: list[str]) -> Predictions:
+    return replace(table, radiographs=tuple(names))
+
+
+def test_radiographs_are_those_that_any_table_knows_whichever_comes_first():
+    a, b = two(radiographs=40)
+    coarse = under(b, [f"G{place // 8}" for place in range(len(b.files))])
+    unknown = under(b, [""] * len(b.files))
+    for other in (coarse, unknown, b):
+        there, back = (
+            differences(tables, ("accuracy", "macro_roc_auc"), draws=199)[0, 1]
+            for tables in ([a, other], [other, a])
+        )
+        for name, found in there.items():
+            assert found.value == pytest.approx(-back[name].value)
+            # Draws are numbered by the first table; what is drawn from is the same.
+            assert found.low == pytest.approx(-back[name].high, abs=0.02)
+            assert found.high == pytest.approx(-back[name].low, abs=0.02)
+            assert found.p == pytest.approx(back[name].p, abs=0.1)
+    one, other = on_shared_radiographs([a, coarse])
+    for known in (a, coarse):  # what is together in either is together
+        for name in set(known.radiographs):
+            assert len({one.groups[i] for i, r in enumerate(known.radiographs) if r == name}) == 1
+    assert np.array_equal(one.groups, other.groups)
+    same, _ = on_shared_radiographs([a, unknown])
+    assert same.radiographs == a.radiographs and same.by_radiograph
+
+
+def test_a_radiograph_known_to_one_table_is_not_one_of_that_name_in_another():
+    a, b = two(radiographs=2)
+    half = len(a.files) // 2
+    a = under(a, ["R1"] * half + [""] * (len(a.files) - half))
+    b = under(b, [""] * half + ["R1"] * (len(b.files) - half))
+    one, other = on_shared_radiographs([a, b])
+    assert one.radiographs == other.radiographs and len(set(one.radiographs)) == 2
+    nothing = under(a, [""] * len(a.files))
+    assert on_shared_radiographs([nothing, nothing])[0].radiographs == nothing.radiographs

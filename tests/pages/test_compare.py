@@ -205,7 +205,7 @@ def test_cases_are_listed_where_there_are_no_pictures(app):
     assert "They disagree on" in said and "listed without them" in said
     cases = next(t.value for t in at.table if "Radiograph" in t.value)
     assert len(cases) > 10 and "worse called" in cases
-    at.session_state["right"] = "alike as labelled"
+    at.session_state["right"] = "Second as labelled"
     at.run()
     fewer = next(t.value for t in at.table if "Radiograph" in t.value)
     assert 0 < len(fewer) < len(cases)
@@ -215,7 +215,7 @@ def test_cases_are_listed_where_there_are_no_pictures(app):
 
 def test_another_pair_and_a_pair_that_is_no_longer_there(app):
     at = open_page(app, "worse,alike,paper-random")
-    at.session_state["right"] = "worse as labelled"
+    at.session_state["right"] = "First as labelled"
     at.run()
     at.selectbox(key="pair").set_value("alike, paper-random").run()
     assert not at.exception
