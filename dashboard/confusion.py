@@ -100,8 +100,8 @@ def choose_other(by_id: dict[str, Model], model_id: str) -> Model | None:
     asked = st.query_params.get("with")
     if asked and asked not in by_id:
         st.warning(
-            f"There is no model called {parts.escape(asked[:100])} here to stand beside it. It was "
-            "deleted or renamed.",
+            f"There is no model called {parts.escape(asked[:100])} that could stand beside it: it "
+            "was deleted, renamed or cannot be read.",
             icon=":material/warning:",
         )
     if st.session_state.get(_BESIDE) not in (*others, _NO_OTHER):
@@ -315,7 +315,8 @@ def draw_two(
     with notes[2]:
         st.caption(
             "Images, and percentage points (pp) with 95 % intervals. Filled where beyond chance: "
-            "green in favour of the first model, vermilion against it."
+            "green in favour of the first model, vermilion against it. Not being called is neither "
+            "better nor worse, and is not filled."
         )
     return apart
 

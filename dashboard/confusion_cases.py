@@ -143,7 +143,7 @@ def _facts(images: SourceImages | None, found: Sequence[CellCase]) -> dict[str, 
     """Return size and side of cases; each file's header is read once in a session."""
     if images is None:
         return {}
-    kept = st.session_state.setdefault("case_facts", {}).setdefault(str(images.root), {})
+    kept = st.session_state.setdefault(pictures.FACTS, {}).setdefault(str(images.root), {})
     for case in found:
         if case.file not in kept:
             kept[case.file] = images.facts(case.file)
@@ -354,7 +354,7 @@ def _actions(model: Model, case: CellCase, images: SourceImages | None, mark: Ma
                     )  # fmt: skip
             if mark is not None:
                 st.button("Remove the mark", key=f"unmark_{key}", type="tertiary",
-                          on_click=_unmark, args=(pictures.data_key(model), case.file))  # fmt: skip
+                          on_click=_unmark, args=(pictures.data_key(model), mark))  # fmt: skip
             st.caption("Kept for this data, whichever model is looked at.")
         st.page_link(
             "pages/classify.py",
@@ -381,22 +381,28 @@ def _mark(
     digest = images.digest(case.file) if images else None
     note = str(st.session_state.get(note_key) or "")
     try:
-        if marks.read(pictures.data_key(model)).of(case.file) != before:
-            raise MarkError(
-                f"The mark on {case.file} was changed elsewhere in the meantime. Look at it as it "
-                "is now, and mark again."
-            )
+        _see_unchanged(pictures.data_key(model), case.file, before)
         mark = Mark(case.file, case.true, kind, note, digest or "", model.id)
         marks.put(pictures.data_key(model), mark)
     except MarkError as error:
         st.session_state[_MARK_ERROR] = str(error)
 
 
-def _unmark(fingerprint: str, file: str) -> None:
+def _unmark(fingerprint: str, shown: Mark) -> None:
+    """Take away a mark that was shown, if it is still the one there is."""
     try:
-        marks.remove(fingerprint, file)
+        _see_unchanged(fingerprint, shown.file, shown)
+        marks.remove(fingerprint, shown.file)
     except MarkError as error:
         st.session_state[_MARK_ERROR] = str(error)
+
+
+def _see_unchanged(fingerprint: str, file: str, shown: Mark | None) -> None:
+    if marks.read(fingerprint).of(file) != shown:
+        raise MarkError(
+            f"The mark on {file} was changed elsewhere in the meantime, and is left as it is. Look "
+            "at it, and mark again."
+        )
 
 
 def draw_marks(model: Model) -> None:
@@ -417,7 +423,8 @@ def draw_marks(model: Model) -> None:
         st.dataframe(
             [
                 {"File": m.file, "Labelled": by_name(m.true).label if m.true else "",
-                 "Mark": m.kind.capitalize(), "Note": m.note, "Made": m.made[:16].replace("T", " ")}
+                 "Mark": m.kind.capitalize(), "Note": m.note,
+                 "Made (UTC)": m.made[:16].replace("T", " ")}
                 for m in kept.all
             ],
             hide_index=True,
@@ -432,7 +439,7 @@ def draw_marks(model: Model) -> None:
             )  # fmt: skip
             doomed = st.selectbox("Mark to remove", [m.file for m in kept.all], key="mark_doomed")
             st.button("Remove", icon=":material/delete:", on_click=_unmark,
-                      args=(pictures.data_key(model), doomed))  # fmt: skip
+                      args=(pictures.data_key(model), kept.of(doomed)))  # fmt: skip
         st.caption(
             f"Kept in {parts.escape(str(marks.folder()))}. To leave them out of a training, choose "
             "so under Split when it is set up, or give `--leave-out-marked mislabelled` on the "

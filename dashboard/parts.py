@@ -88,14 +88,15 @@ def models_here() -> dict[str, Model]:
     broken_models(broken)
     if not models and not broken:
         no_models()
-    known = {m.id for m in (*models, *broken)}
     asked = st.query_params.get("model")
-    if models and asked and asked not in known:
-        st.warning(
-            f"There is no model called {escape(asked[:100])} here: it was deleted or renamed. "
-            "Another is shown.",
-            icon=":material/warning:",
+    if models and asked and asked not in {m.id for m in models}:
+        name = escape(asked[:100])
+        why = (
+            f"The model {name} cannot be read."
+            if asked in {m.id for m in broken}
+            else f"There is no model called {name} here: it was deleted or renamed."
         )
+        st.warning(f"{why} Another is shown.", icon=":material/warning:")
     return {m.id: m for m in models}
 
 

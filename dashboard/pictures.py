@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _SIDE = 320  # pixels of a picture's longer side
 _FOLDERS, _FOUND, _PATH = "pictures_folders", "pictures_found", "pictures_path"
+# Where the session keeps size and side of pictures, by their folder.
+FACTS = "pictures_facts"
 
 
 def find(model: Model) -> tuple[SourceImages | None, str]:
@@ -49,8 +51,9 @@ def images_of(model: Model) -> SourceImages:
 
 
 def look_again() -> None:
-    """Forget where pictures were and were not found: all are looked for anew."""
+    """Forget where pictures were and were not found, and their sizes: all are looked for anew."""
     st.session_state.pop(_FOUND, None)
+    st.session_state.pop(FACTS, None)
 
 
 def look_again_button() -> None:

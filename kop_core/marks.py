@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kop_core.cases import spreadsheet_safe
+from kop_core.classes import CLASS_NAMES
 from kop_core.errors import MarkError
 
 if TYPE_CHECKING:
@@ -241,6 +242,8 @@ def _load(path: Path) -> dict[str, Mark]:
             raise _Damaged
         marks = [Mark(**row) for row in kept["marks"]]
         if not all(isinstance(v, str) for mark in marks for v in asdict(mark).values()):
+            raise _Damaged
+        if not all(mark.true in ("", *CLASS_NAMES) for mark in marks):
             raise _Damaged
     except (ValueError, KeyError, TypeError, RecursionError, MarkError) as error:
         raise _Damaged from error

@@ -129,10 +129,10 @@ def find(
     own = next(filter(None, (_split(r) for r in records if _made(r, model))), None)
     trained = tuple(i.file for i in own.training) if own else None
     if named is not None:
-        return _checked(named, fingerprint, name, split, trained, progress)
+        return _checked(named, model, split, trained, progress)
     for folder in _candidates(records, name, root):
         try:
-            return _checked(folder, fingerprint, name, split, trained, progress)
+            return _checked(folder, model, split, trained, progress)
         except DataSetError:
             continue
     raise DataSetError(
@@ -165,18 +165,17 @@ def _candidates(records: Sequence[runs.Run], name: str, root: str | Path | None)
 
 def _checked(
     folder: Path,
-    fingerprint: str,
-    name: str,
+    model: Model,
     split: Split | None,
     trained: tuple[str, ...] | None,
     progress: Callable[[int, int], None] | None,
 ) -> SourceImages:
-    """Return what is in a folder, if it is the data with that fingerprint."""
+    """Return what is in a folder, if it is the data that a model was tested on."""
     try:
         data = scan(folder, progress)
     except OSError as error:
         raise DataSetError(f"{folder} cannot be opened ({error.strerror}).") from error
-    if data.fingerprint == fingerprint:
+    if data.fingerprint == model.card["data"]["fingerprint"]:
         # The table that a run wrote names the radiographs where the data set does not.
         items = split.items if split and not all(i.radiograph for i in data.items) else data.items
         return SourceImages(data.folder, items, trained, _sides(data))
@@ -185,10 +184,17 @@ def _checked(
     if not same:
         raise DataSetError(
             f"{folder} holds other data than the model was tested on: its {len(data.items):,} "
-            f"files have another fingerprint than those of {name} on the model's card. A picture "
-            "of another data set is not shown under a name of this one."
+            f"files have another fingerprint than the {_count(model)} of {data_name(model)} on the "
+            "model's card. One file that was changed, added or taken away is enough for that. A "
+            "picture of another data set is not shown under a name of this one: put the files back "
+            "as they were."
         )
     return SourceImages(data.folder, split.items, trained, _sides(data))
+
+
+def _count(model: Model) -> str:
+    files = model.card["data"].get("files")
+    return f"{files:,} files" if isinstance(files, int) else "files"
 
 
 def _fingerprint(record: Mapping[str, Any] | None) -> str | None:

@@ -96,12 +96,13 @@ def _of_test_part(by_id: dict[str, Model]) -> list[_TestFile]:
             raise DataSetError(f"{file[:200]} is no image of the test part of {model.title}.")
     except KopError as error:
         _no_case(error)
+        _ways_on(model)
         return []
     try:
         data = pictures.images_of(model).read(file)
     except KopError as error:
         _no_case(error)
-        pictures.look_again_button()
+        _ways_on(model, look_again=True)
         return []
     true = CLASSES[predictions.true[predictions.files.index(file)]].name
     st.caption(
@@ -110,13 +111,20 @@ def _of_test_part(by_id: dict[str, Model]) -> list[_TestFile]:
             "model says of such pictures is in its report."
         )
     )
+    _ways_on(model)
+    return [_TestFile(f"case:{owner}:{file}", Path(file).name, data)]
+
+
+def _ways_on(model: Model, look_again: bool = False) -> None:
+    """Draw the ways from a case: back to its matrix, where its folder can be named, or closed."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.page_link(
             "pages/confusion.py", label="Back to its matrix", icon=":material/grid_on:",
             query_params=confusion.address_of(st.query_params.get("back", ""), model),
         )  # fmt: skip
+        if look_again:
+            pictures.look_again_button()
         st.button("Close this case", icon=":material/close:", on_click=_close_case, type="tertiary")
-    return [_TestFile(f"case:{owner}:{file}", Path(file).name, data)]
 
 
 def _no_case(error: KopError) -> None:

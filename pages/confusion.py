@@ -45,6 +45,11 @@ def main() -> None:
         _two((model, other), (mine, others), kind, shown)
     elif mine is not None:
         _one(model, mine, kind, shown)
+    elif other is not None and others is not None:
+        _one(other, others, kind, shown)
+    else:
+        confusion.draw_published()
+        confusion_cases.draw_marks(model)
     parts.not_a_device()
 
 

@@ -74,7 +74,8 @@ def test_two_sessions_at_once_lose_no_mark(tmp_path):
     "content",
     ["", "{", "[]", '{"format": 2, "marks": []}', '{"format": 1, "marks": [{"file": "a"}]}',
      '{"format": 1, "marks": [{"file": "a", "true": "healthy", "kind": "odd"}]}',
-     '{"format": 1, "marks": [{"file": "a", "true": 3, "kind": "unsure"}]}', b"\xff\xfe"],
+     '{"format": 1, "marks": [{"file": "a", "true": 3, "kind": "unsure"}]}', b"\xff\xfe",
+     '{"format": 1, "marks": [{"file": "a", "true": "fracture", "kind": "unsure"}]}'],
 )  # fmt: skip
 def test_a_damaged_file_is_said_and_set_aside(tmp_path, content):
     path = tmp_path / f"{PRINT}.json"

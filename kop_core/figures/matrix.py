@@ -129,6 +129,8 @@ def difference(
         # As many lines as in the matrices that it stands beside.
         [_name(c.name, height) for c in CLASSES],
         [f"{_name(n, height)}<br>\u00a0" for n in found.rule.columns],
+        # Intervals with signs are longer than anything in the matrices.
+        text_size=10 if height < COMPACT and len(found.rule.columns) > _SIZE else None,
     )  # fmt: skip
     if chosen is not None:
         _outline(figure, chosen, _CHOSEN, 4)
@@ -182,9 +184,11 @@ def _cells(
     height: int,
     row_names: Sequence[str],
     column_names: Sequence[str],
+    text_size: int | None = None,
 ) -> go.Figure:
     """Return square cells with their texts, and a marker over each that can be clicked."""
     across, down = range(len(columns)), range(_SIZE)
+    text_size = text_size or (15 if height > COMPACT else 12 if len(columns) > _SIZE else 13)
     places = [(i, j) for i in down for j in across]
     figure = go.Figure(
         go.Heatmap(
@@ -193,7 +197,7 @@ def _cells(
             y=list(down),
             text=[[text(i, j) for j in across] for i in down],
             texttemplate="%{text}",
-            textfont_size=15 if height > COMPACT else 12 if len(columns) > _SIZE else 13,
+            textfont_size=text_size,
             hoverinfo="skip",
             colorscale=[list(stop) for stop in colours],
             zmin=-1,

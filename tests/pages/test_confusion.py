@@ -18,7 +18,7 @@ import dashboard.loading
 from kop_core import marks, model_store, wording
 from kop_core.classes import CLASS_NAMES
 from kop_core.evaluation import Predictions, evaluate
-from kop_core.evaluation.cells import Cell, cases
+from kop_core.evaluation.cells import Cell, Facts, cases
 from tests.conftest import ROOT
 from tests.pages.test_data import button
 from tests.pages.test_report import rewrite, words
@@ -231,6 +231,8 @@ def test_pictures_that_go_or_change_are_said_case_by_case(place, models, shipped
     rewrite(models / shipped.id, lines=4, data=data)
     at = look_in(opened(), small_data)
     assert words(at).count('alt="Radiograph Normal/') == 4
+    gone = (small_data / names[0]).read_bytes()
+    other = (small_data / names[1]).read_bytes()
     (small_data / names[0]).unlink()
     (small_data / names[1]).write_bytes((small_data / names[2]).read_bytes())
     said = words(at.run())
@@ -238,6 +240,13 @@ def test_pictures_that_go_or_change_are_said_case_by_case(place, models, shipped
     assert f"{names[0]} is no longer in" in said
     assert f"{names[1]} in" in said and "is not the picture that was measured any more" in said
     assert files(at) == names
+    # Put back, they are shown again, and what was not known of them is looked up anew.
+    (small_data / names[0]).write_bytes(gone)
+    (small_data / names[1]).write_bytes(other)
+    at.session_state["pictures_facts"][str(small_data)][names[0]] = Facts(None, None)
+    at = look_in(at, small_data)
+    assert words(at).count('alt="Radiograph Normal/') == 4
+    assert at.session_state["pictures_facts"][str(small_data)][names[0]].size is not None
 
 
 def test_a_mark_is_kept_listed_found_under_another_model_and_removed(place, models, shipped):
@@ -282,6 +291,12 @@ def test_a_note_belongs_to_its_mark_and_to_its_data(place, models, shipped):
     field(at).set_value("Mine").run()
     unsure(at)
     assert [(m.kind, m.note) for m in marks.read(here).all] == [("unsure", "Mine")]
+    # Nor is one taken away that is not shown, by the card or by the list.
+    for label in ("Remove the mark", "Remove"):
+        marks.put(here, marks.Mark(file, "osteoporosis", "unsure", f"Newer than {label}"))
+        button(at, label).click().run()
+        assert "changed elsewhere in the meantime, and is left as it is" in words(at)
+        assert marks.read(here).of(file).note == f"Newer than {label}"
     # The next mark on the same file has a note of its own.
     button(at, "Remove the mark").click().run()
     assert field(at).value == "" and marks.read(here).all == ()
@@ -362,7 +377,7 @@ def test_a_model_that_was_deleted(place, models, shipped):
     at = opened(model="gone", **{"with": "also [gone](x)"})
     said = words(at)
     assert "There is no model called gone here" in said
-    assert "There is no model called also [gone](x) here to stand beside it" in said
+    assert "There is no model called also [gone](x) that could stand beside it" in said
     assert files(at)
     other_model(models, shipped)
     at.selectbox(key="confusion_of")
@@ -392,6 +407,23 @@ def test_predictions_that_cannot_be_used(place, models, shipped, spoil, says):
     # Beside a good one it is said, and the good one is there.
     at.selectbox(key="confusion_beside").set_value("second").run()
     assert says in words(at) and files(at)
+    # The other way round the good one is there too; alone, all that is not of a model.
+    at = opened(model="second", **{"with": shipped.id})
+    assert says in words(at) and files(at) and "Accuracy" in words(at)
+    at = opened(model="second")
+    assert [e.label for e in at.expander][-2:] == [
+        "The paper's Figure 9, beside it", "Marks on paper1947: none",
+    ]  # fmt: skip
+
+
+def test_a_damaged_model_is_not_said_to_be_deleted(place, models, shipped):
+    other_model(models, shipped)
+    (models / "second" / "predictions.csv").unlink()
+    said = words(opened(model="second"))
+    assert "The model second cannot be read. Another is shown." in said
+    assert "There is no model called" not in said and "lacks its predictions.csv" in said
+    said = words(opened(**{"with": "second"}))
+    assert "second that could stand beside it: it was deleted, renamed or cannot be read" in said
 
 
 def test_missing_predictions_and_no_models(place, models, shipped):
@@ -464,5 +496,7 @@ def test_a_case_without_its_picture_is_said_in_classify(place, shipped, monkeypa
     at.run()
     assert not at.exception
     assert "The case cannot be shown. The pictures of paper1947 are not where" in words(at)
-    assert "Look again" in [b.label for b in at.button]
+    assert {"Look again", "Close this case"} <= {b.label for b in at.button}
+    # Where its folder can be named.
+    assert "Back to its matrix" in [e.proto.label for e in at.get("page_link")]
     assert "Drop one radiograph or many above" in words(at)
