@@ -15,8 +15,7 @@ from kop_core.benchmarking.cluster import Cluster
 from kop_core.benchmarking.planning import Job, Series
 from kop_core.datasets import DataSet, make_split, scan, with_radiographs
 from kop_core.errors import DataSetError, KopError, RunError
-from kop_core.networks import pretrained
-from kop_core.training import Progress, best_precision, locks
+from kop_core.training import Progress, best_precision, locks, transfer
 from kop_core.training.run_folder import RunFolder
 
 # Writing the page takes at most a fifth of the time.
@@ -159,12 +158,8 @@ def _require_weights(jobs: Sequence[Job]) -> None:
         WeightsError: if one does not, or cannot be read.
     """
     files = {job.config.pretrained: job.config for job in jobs if job.config.pretrained}
-    for path, config in files.items():
-        if path not in pretrained.NAMES:
-            model = networks.build(
-                config.network, size=config.size, view=config.view, **config.options
-            )
-            pretrained.load(model, config.network, path)
+    for config in files.values():
+        transfer.require_weights(config)
 
 
 @dataclass(frozen=True)

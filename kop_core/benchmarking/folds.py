@@ -88,6 +88,7 @@ def of_run(run: RunFolder, record: Mapping[str, Any]) -> Fold:
                 "precision": record.get("precision"),
                 "versions": record.get("versions", {}),
                 "tested": _tested(Predictions.read(run.predictions)),
+                "unreadable": sorted(file for file, _ in card["data"].get("unreadable", ())),
                 "split": {k: v for k, v in card["split"].items() if k not in ("protocol", "seed")},
             },
         },

@@ -26,6 +26,8 @@ PROVES_NOTHING = (
     "**This was a quick run, on a handful of files, with hardly any training. Its figures prove "
     "nothing but that everything works.**"
 )
+# Names of files in a sentence.
+_LISTED = 10
 # Heading, figure, whether it is written as a share.
 _COLUMNS = (
     ("macro AUC", "macro_roc_auc", False),
@@ -76,11 +78,11 @@ def _head(found: Sequence[Results]) -> Iterator[str]:
     yield (
         "Every network of KOP is trained on the same folds of the same radiographs with the same "
         "budget, and tested on the fold that it did not see. The folds of a repeat together test "
-        "every image once; figures are of all of them, and with several repeats, each with other "
-        "folds and other first weights, their mean. By radiograph, all files that show one "
-        "radiograph stay in one fold. By the random split of the files, which is how the "
-        "literature measures, copies of a test image may be in training: those figures say how "
-        "well copies are recognised."
+        "every image that can be read once; figures are of all of them, and with several repeats, "
+        "each with other folds and other first weights, their mean. By radiograph, all files that "
+        "show one radiograph stay in one fold. By the random split of the files, which is how the "
+        "literature measures, copies of a test image may be in training: as far as there are any, "
+        "which the headings say, those figures say how well copies are recognised."
     )
     yield ""
     yield (
@@ -198,9 +200,23 @@ def _arm(arm: Arm) -> Iterator[str]:
     else:
         yield f"Measured on {len(one.files):,} images; which radiograph each shows is not known."
     yield ""
+    if unread := _unread(arm):
+        yield unread
+        yield ""
     yield _without_looking(arm, one)
     yield ""
     yield from _differences(arm)
+
+
+def _unread(arm: Arm) -> str:
+    """Return which files could not be read, "" if all could or it was not noted."""
+    of_folds = (fold for entry in arm.entries for fold in entry["of_folds"])
+    names = sorted({file for fold in of_folds for file in fold.get("unreadable", ())})
+    if not names:
+        return ""
+    listed = ", ".join(names[:_LISTED]) + (" …" if len(names) > _LISTED else "")
+    are = "is" if len(names) == 1 else "are"
+    return f"{len(names):,} of the files could not be read and {are} in no part: {listed}."
 
 
 def _without_looking(arm: Arm, table: Predictions) -> str:
@@ -273,9 +289,12 @@ def _difference(found: Estimate, share: bool) -> str:
     if found.value is None:
         return words.NOT_DEFINED
     scale, decimals = (100, 0) if share else (1, 2)
+    apart = found.low > 0 or found.high < 0
+    if apart and min(abs(found.low), abs(found.high)) * scale < 0.5 * 10**-decimals:
+        decimals += 1  # a limit that is written as 0 would seem to leave it in
     value, low, high = (_signed(scale * v, decimals) for v in (found.value, found.low, found.high))
     said = f"{value} ({low} to {high})"
-    return f"**{said}**" if found.low > 0 or found.high < 0 else said
+    return f"**{said}**" if apart else said
 
 
 def _signed(value: float, decimals: int) -> str:
@@ -317,9 +336,11 @@ def _size_and_speed(results: Results) -> Iterator[str]:
     if speed:
         machine = speed["machine"]
         versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items())
+        beside = any(found["ratio"] for found in timed.values())
+        in_turn = " each network in turn with the paper's," if beside else ""
         yield (
             f"Milliseconds: the median of {speed['calls']} calls of one image each, warm, in "
-            "float32 and without the reading of the file, each network in turn with the paper's, "
+            f"float32 and without the reading of the file,{in_turn} "
             f"on one machine ({machine['processor']}, {machine['cores']} cores; {versions})."
         )
         yield ""

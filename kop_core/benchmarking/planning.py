@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -210,6 +211,9 @@ def plan(
     if weights is not None and not weights.is_dir():
         raise RunError(f"There is no folder {weights} of weights. Name another, or none.")
     settings = {name: _settings(name, recipe, size, weights) for name in names}
+    for one, other in combinations(names, 2):
+        if settings[one] == settings[other]:
+            raise RunError(f"{one} and {other} are the same network, begun in the same way.")
     return tuple(
         _series(
             name,

@@ -43,6 +43,8 @@ BY_RADIOGRAPH = "accuracy_by_radiograph"
 FIGURES = (*OF_IMAGES, BY_RADIOGRAPH)
 _FORMAT = 1
 _ENTRY = {"arm", "network", "repeat", "state", "settings", "folds", "folds_done"}
+# Settings in which arms may differ.
+_OF_AN_ARM = {"split", "conflicts", "seed", "folds"}
 _FINISHED = {"parameters", "began_with", "predictions", "of_folds"}
 _ANOTHER = "Name another folder with --out, or take that one away."
 
@@ -144,22 +146,24 @@ def _counts(entry: Mapping[str, Any], folder: Path) -> bool:
 
 
 def _require_same(folder: Path, there: Sequence[Mapping[str, Any]], series: Series) -> None:
-    """See that a series has the budget and the folds of the others of its arm.
+    """See that a series has the budget of the others, and the folds of those of its arm.
 
     Its network has the same settings in all repeats. Each repeat has a seed of its own, one
     above that of the repeat before.
     """
     wanted = {**series.settings, "seed": series.settings["seed"] - series.repeat + 1}
     for entry in there:
-        if entry["arm"] != series.arm:
-            continue
         free = set() if entry["network"] == series.network else OF_A_NETWORK
+        if entry["arm"] != series.arm:
+            free = _OF_AN_ARM | OF_A_NETWORK
+            if entry["network"] == series.network:  # whose size and speed are one row
+                free = free - {"size"}
         settings = {**entry["settings"], "seed": entry["settings"]["seed"] - entry["repeat"] + 1}
         found = differing(settings, {k: v for k, v in wanted.items() if k not in free})
         if found:
             raise RunError(
-                f"{folder} holds results of {entry['network']} ({series.arm}) with other settings: "
-                f"{', '.join(found)}. {_ANOTHER}"
+                f"{folder} holds results of {entry['network']} ({entry['arm']}) with other "
+                f"settings: {', '.join(found)}. {_ANOTHER}"
             )
 
 

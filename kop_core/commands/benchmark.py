@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 ALL = "all"
 _RUNS = Path("runs") / "benchmark"
 _SPLITS = ("radiograph", "random")
+_FOLDS, _REPEATS, _SEED = 5, 1, 1
+# What --quick has of its own.
+_NOT_QUICK = ("folds", "repeats", "seed", "epochs", "size")
 
 
 def add(commands: Any) -> None:
@@ -44,12 +47,12 @@ def add(commands: Any) -> None:
         default=_SPLITS,
         help=f"what stays together, one or several (default: {' '.join(_SPLITS)})",
     )
-    command.add_argument("--folds", type=int, default=5, metavar="K", help="default: 5")
+    command.add_argument("--folds", type=int, metavar="K", help=f"default: {_FOLDS}")
     command.add_argument(
-        "--repeats", type=int, default=1, metavar="N", help="with other folds each (default: 1)"
+        "--repeats", type=int, metavar="N", help=f"with other folds each (default: {_REPEATS})"
     )
     command.add_argument(
-        "--seed", type=int, default=1, metavar="S", help="of the first repeat (default: 1)"
+        "--seed", type=int, metavar="S", help=f"of the first repeat (default: {_SEED})"
     )
     command.add_argument(
         "--conflicts",
@@ -76,7 +79,8 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--quick",
         action="store_true",
-        help="a few files, two small networks unless named, one epoch: proves only that it works",
+        help="a few files, two small networks unless named, two folds, one epoch: proves only that "
+        "it works",
     )
     command.add_argument(
         "--page-only",
@@ -157,14 +161,20 @@ def _plan(options: argparse.Namespace) -> tuple[Series, ...]:
     if ALL in asked and asked != [ALL]:
         named += [name for name in networks.names() if name not in named]
     if options.quick:
+        own = [name for name in _NOT_QUICK if getattr(options, name) is not None]
+        if own:
+            raise RunError(
+                f"--quick has its own folds, repeats, seed, epochs and size: leave out --{own[0]}, "
+                "or --quick."
+            )
         # All of them would take longer than quick allows.
         return quick_plan(named or None, options.split, options.conflicts, options.weights)
     return plan(
         named or networks.names(),
         options.split,
-        options.folds,
-        options.repeats,
-        options.seed,
+        _FOLDS if options.folds is None else options.folds,
+        _REPEATS if options.repeats is None else options.repeats,
+        _SEED if options.seed is None else options.seed,
         options.conflicts,
         RECIPE if options.epochs is None else for_epochs(RECIPE, options.epochs),
         options.size,

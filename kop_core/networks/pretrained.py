@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kop_core.datasets.archives import ArchiveLimits, open_archive, unsafe_kind
-from kop_core.errors import DataSetError, WeightsError
+from kop_core.errors import WeightsError
 from kop_core.networks import parts
 from kop_core.networks.registry import get, split
 
@@ -112,6 +112,17 @@ def _shipped(network_name: str, source: str | Path) -> Path:
     return (SHIPPED / KNEES if source == KNEES else SHIPPED) / f"{network_name}.npz"
 
 
+def require(network_name: str, source: str | Path) -> None:
+    """See that there are weights of that name for a network; a file is not looked at.
+
+    Raises:
+        UnknownNetwork: if there is no network of that name.
+        WeightsError: if there are none.
+    """
+    if source in NAMES and source not in named(network_name):
+        raise WeightsError(_none(network_name, source))
+
+
 def load(model: keras.Model, network_name: str, source: str | Path) -> int:
     """Give a network's backbone weights that were trained elsewhere; leave its head alone.
 
@@ -127,8 +138,7 @@ def load(model: keras.Model, network_name: str, source: str | Path) -> int:
         UnknownNetwork: if there is no network of that name.
         WeightsError: if there are no such weights here, or they are those of another network.
     """
-    if source in NAMES and source not in named(network_name):
-        raise WeightsError(_none(network_name, source))
+    require(network_name, source)
     file = file_of(network_name, source)
     if file is not None:
         said = file.name if source in NAMES else str(source)
@@ -247,11 +257,13 @@ def read_weights(path: str | Path) -> dict[str, np.ndarray]:
             return _read_members(archive)
     except FileNotFoundError:
         raise WeightsError(f"There is no file {path}. Choose another, or put it there.") from None
+    except WeightsError:
+        raise
     except _Fault as fault:
         raise WeightsError(f"{path.name} cannot be read as weights: {fault}.") from None
     except OSError as error:
         raise WeightsError(f"{path} cannot be opened ({error.strerror}).") from error
-    except (DataSetError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+    except Exception as error:  # hostile bytes make zipfile, zlib and NumPy raise anything at all
         raise WeightsError(
             f"{path.name} is damaged, or no .npz file. Get it again from where it came."
         ) from error
@@ -288,7 +300,9 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
             if version != (1, 0):
                 raise _Fault(f"its array {name!r} is of a kind that is not read here")
             shape, _, dtype = np.lib.format.read_array_header_1_0(stream, _MAX_HEADER)
-        except (ValueError, EOFError):
+        except _Fault:
+            raise
+        except Exception:  # a header is Python's own notation: parsing it can fail in many ways
             raise _Fault(f"{name!r} is no array of numbers") from None
         if dtype not in _DTYPES:
             raise _Fault(f"its array {name!r} is of {dtype}, not of float16 or float32")

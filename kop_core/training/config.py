@@ -206,12 +206,13 @@ class TrainingConfig:
 
     def _checks_of_transfer(self) -> tuple[tuple[bool, str], ...]:
         only_head = self.freeze == BACKBONE
+        frozen = self.freeze is not None or self.head_epochs > 0
         return (
             (self.pretrained != "", "Name the weights to begin with, or leave them away."),
             (
-                not (only_head or self.head_epochs) or self.pretrained is not None,
-                "A frozen backbone with fresh weights has learned nothing that its head could go "
-                "by. Name weights to begin with, such as imagenet, or freeze nothing.",
+                not frozen or self.pretrained is not None,
+                "What is frozen with fresh weights has learned nothing that the rest could go by. "
+                "Name weights to begin with, such as imagenet, or freeze nothing.",
             ),
             (
                 not only_head or self.augmentation is None,

@@ -109,6 +109,7 @@ def train(
     scanned = scan(data_folder, scanning)
     data = with_radiographs(scanned, scanning)
     split = split_of(data, config)
+    transfer.require_weights(config)
     record = _record(config, scanned, split)
     run.create()
     split.write(run.split)

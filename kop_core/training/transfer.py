@@ -51,6 +51,23 @@ def origin(config: TrainingConfig) -> dict[str, Any] | None:
         ) from error
 
 
+def require_weights(config: TrainingConfig) -> None:
+    """See, before anything is made or computed, that there are the weights to begin with.
+
+    A file that a person named is read, and must fit the network.
+
+    Raises:
+        WeightsError: if there are none, or the file does not fit or cannot be read.
+    """
+    source = config.pretrained
+    if source is None:
+        return
+    pretrained.require(config.network, source)
+    if source not in pretrained.NAMES:
+        model = networks.build(config.network, size=config.size, view=config.view, **config.options)
+        pretrained.load(model, config.network, source)
+
+
 def stage_of(config: TrainingConfig, epoch: int) -> str:
     """Return what learns in an epoch, counted from 0: ``"head"`` or ``"rest"``."""
     return HEAD if config.freeze == BACKBONE or epoch < config.head_epochs else REST

@@ -65,7 +65,9 @@ def finish(job: Job, folder: Path, skill: float = 1.0, epochs: int | None = None
     split = {"protocol": job.config.split, "seed": job.config.seed, "test_files": files,
              "identical": 0, "same_radiograph": files // 2 if random else 0}  # fmt: skip
     checksums = {path.name: model_store.checksum(path) for path in (run.history, run.predictions)}
-    write_json(run.card, {"parameters": 1234, "split": split, "checksums": checksums})
+    data = {"unreadable": [["dark.png", "it is damaged"]] if job.config.fold == 2 else []}
+    card = {"parameters": 1234, "data": data, "split": split, "checksums": checksums}
+    write_json(run.card, card)
 
 
 def finish_all(wanted: Sequence[Series], folder: Path, skills: dict[str, float]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from kop_core.benchmarking import RECIPE, folds, page, plan, rebuild, results
 from kop_core.errors import RunError
-from kop_core.evaluation import evaluate, published
+from kop_core.evaluation import Estimate, evaluate, published
 from kop_core.evaluation.comparison import paired_differences
 from kop_core.evaluation.repeated import by_radiograph
 from kop_core.model_store import checksum
@@ -206,6 +206,12 @@ def test_all_networks_have_the_same_budget_and_folds(wanted, tmp_path):
             again(tmp_path, other)
     again(tmp_path, plan(["small"], ["radiograph"], 3, 2, size=64))
     again(tmp_path, plan(["small"], ["random"], 3, seed=5))
+    # The other splits have the same budget, each network its size, and folds of their own.
+    again(tmp_path, plan(["paper"], ["random"], 5))
+    longer = plan(["small"], ["random"], 3, recipe=replace(RECIPE, epochs=9))
+    for other, says in ((longer, "epochs 30"), (plan(["paper"], ["random"], 3, size=64), "size")):
+        with pytest.raises(RunError, match=rf"of paper \(radiograph\) with other.*{says}"):
+            again(tmp_path, other)
 
 
 def test_a_fold_that_tests_other_radiographs_is_refused(wanted, tmp_path):
@@ -310,6 +316,7 @@ def test_the_page_has_every_network_with_its_differences(collected):
     )
     below = text.split("### By radiograph")[1]
     assert "Measured on 60 images of 30 radiographs." in below
+    assert "1 of the files could not be read and is in no part: dark.png." in below
     table = arm.predictions("small")[0]
     most = max((table.true == k).sum() for k in range(3))
     assert f"the most frequent label, would be right in {most / 60:.0%}".replace("%", " %") in below
@@ -358,7 +365,18 @@ def test_speed_is_on_the_page(collected, wanted):
     again(collected, wanted)  # what was measured stays
     text = page.write(collected / "out").read_text()
     assert rows(text, "### Size and speed")[2][3:5] == ["5.0 (4.5–6.0)", "0.25"]
-    assert "An Example, 2 cores; keras 3" in text
+    assert "An Example, 2 cores; keras 3" in text and "each network in turn with the paper" in text
+    alone = {"small": {**speed["networks"]["small"], "ratio": None}}
+    again(collected, wanted, speed={**speed, "networks": alone})
+    assert "in turn with the paper" not in page.write(collected / "out").read_text()
+
+
+def test_a_limit_written_as_nothing_gets_a_digit_more():
+    near, apart = Estimate(-0.066, -0.129, -0.0049), Estimate(0.10, 0.05, 0.15)
+    assert page._difference(near, False) == "**−0.066 (−0.129 to −0.005)**"
+    assert page._difference(apart, False) == "**+0.10 (+0.05 to +0.15)**"
+    assert page._difference(Estimate(0.05, 0.0, 0.1), False) == "+0.05 (0.00 to +0.10)"
+    assert page._difference(Estimate(0.05, 0.001, 0.1), True) == "**+5.0 (+0.1 to +10.0)**"
 
 
 def test_the_literature_is_set_apart(collected):

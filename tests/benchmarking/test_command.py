@@ -65,6 +65,8 @@ def test_bad_input_is_named(whole, tmp_path):
         ((*data, "--weights", tmp_path / "none"), RunError, "no folder"),
         (("--data", tmp_path / "none"), DataSetError, "not a folder"),
         (("--data", tmp_path / "none", "--quick"), DataSetError, "not a folder"),
+        ((*data, "--quick", "--epochs", 7), RunError, "leave out --epochs, or --quick"),
+        ((*data, "--quick", "--folds", 5), RunError, "leave out --folds, or --quick"),
         ((*data, "--workers", 0), RunError, "At least 1 process"),
         ((*data, "--ray", "auto", "--workers", 2), RunError, "choose one of them"),
         ((*data, "--ray", "auto", "--keep-models"), RunError, "--keep-models cannot"),

@@ -103,6 +103,12 @@ def test_a_quick_plan_is_small():
     [
         ({"names": []}, RunError, "at least one network"),
         ({"names": ["paper", "paper"]}, RunError, "named twice"),
+        ({"names": ["paper", "paper+fresh"]}, RunError, "are the same network, begun in the same"),
+        (
+            {"names": ["efficientnet_lite0+knees+joints", "efficientnet_lite0+joints+knees"]},
+            RunError,
+            "are the same network",
+        ),
         ({"names": ["resnet9000"]}, UnknownNetwork, "Known: paper"),
         ({"names": ["paper+hands"]}, RunError, "does not say how a network takes part"),
         ({"names": ["paper+fresh+knees"]}, RunError, "does not say how a network takes part"),

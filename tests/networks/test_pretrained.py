@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 import zipfile
 from pathlib import Path
 
@@ -264,6 +265,48 @@ def npy(array=None, **header):
     else:
         np.lib.format.write_array(stream, array, allow_pickle=True)
     return stream.getvalue()
+
+
+def headed(header: str) -> bytes:
+    """Return the beginning of an array with any header."""
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode("latin1")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'shape': (",
+        "-" * 3_000 + "1",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (True,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 99999999999999999999)}",
+        "{1: 2}",
+        "",
+    ],
+)
+def test_a_hostile_header_is_no_array(header, tmp_path):
+    with zipfile.ZipFile(tmp_path / "odd.npz", "w") as archive:
+        archive.writestr("a/kernel.npy", headed(header))
+    with pytest.raises(WeightsError, match=r"odd\.npz"):
+        pretrained.read_weights(tmp_path / "odd.npz")
+
+
+def test_a_file_with_flipped_bits_is_damaged_whatever_breaks(tmp_path):
+    whole = io.BytesIO()
+    rng = np.random.default_rng(0)
+    np.savez_compressed(
+        whole, **{"a/kernel": rng.normal(size=(40, 40)).astype(np.float32).round(1)}
+    )
+    refused = 0
+    for _ in range(150):
+        torn = bytearray(whole.getvalue())
+        for place in rng.integers(0, len(torn), 3):
+            torn[place] ^= 1 << rng.integers(0, 8)
+        (tmp_path / "torn.npz").write_bytes(torn)
+        try:
+            pretrained.read_weights(tmp_path / "torn.npz")
+        except WeightsError as error:
+            refused += "torn.npz" in str(error)
+    assert refused > 100
 
 
 @pytest.mark.parametrize(

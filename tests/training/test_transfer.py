@@ -160,8 +160,8 @@ def test_it_learns_from_a_layer_on(small_data, weights, tmp_path):
     assert np.abs(found["norm1/gamma"] - given["norm1/gamma"]).max() > 1e-4
 
 
-def test_a_layer_that_is_not_there_is_named(small_data, small_network, tmp_path):
-    config = replace(CONFIG, freeze="conv7")
+def test_a_layer_that_is_not_there_is_named(small_data, weights, tmp_path):
+    config = replace(CONFIG, pretrained=str(weights), freeze="conv7")
     with pytest.raises(RunError, match=r"small has no layer 'conv7'.*conv1, norm1.*networks"):
         train(config, small_data, tmp_path / "run")
 
@@ -225,15 +225,19 @@ def test_weights_that_do_not_fit_are_named_before_anything_is_read(
     config = replace(CONFIG, pretrained=str(file))
     with pytest.raises(WeightsError, match=r"other\.npz does not fit the network small"):
         train(config, small_data, tmp_path / "run")
-    with pytest.raises(WeightsError, match="There is no file of weights"):
-        train(replace(CONFIG, pretrained=str(tmp_path / "no.npz")), small_data, tmp_path / "no")
-    assert not (tmp_path / "no").exists()
+    with pytest.raises(WeightsError, match=r"There is no file .*no\.npz"):
+        train(replace(CONFIG, pretrained=str(tmp_path / "no.npz")), small_data, tmp_path / "run")
+    with pytest.raises(WeightsError, match="KOP has no encoder of the network small"):
+        train(replace(CONFIG, pretrained="knees"), small_data, tmp_path / "run")
+    # So the same call with the right file finds its folder free.
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({"freeze": "backbone"}, "has learned nothing"),
+        ({"freeze": "conv1"}, "has learned nothing"),
         ({"head_epochs": 1}, "has learned nothing"),
         ({"freeze": "backbone", "pretrained": "imagenet",
           "augmentation": feeding.Augmentation()}, "Switch augmentation off"),
