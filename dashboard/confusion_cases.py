@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from dashboard import confusion, influence, loading, parts, pictures
-from kop_core import marks, overlay, source_images, wording
+from kop_core import marks, source_images, wording
 from kop_core.classes import CLASSES, by_name
 from kop_core.errors import MarkError
 from kop_core.evaluation import Predictions, cells, matrix_words
@@ -45,8 +45,6 @@ STYLE = """
 .kop-case dt {font-weight: 400;}
 .kop-case dd {margin: 0 !important;}
 .kop-case .kop-bar {height: .5rem; border-radius: 2px; min-width: 1px;}
-.kop-scale {display: flex; gap: .5rem; align-items: center; font-size: .85rem;}
-.kop-scale i {width: 7rem; height: .6rem; border-radius: 2px;}
 .kop-case summary {cursor: pointer;}
 .kop-case p, .kop-case dt, .kop-case dd, .kop-case details {font-size: .85rem !important;}
 .kop-case p {margin: .15rem 0 !important;}
@@ -487,11 +485,7 @@ def _maps(model: Model, images: SourceImages, here: Sequence[CellCase]) -> dict[
             _starting(future)
         elif wrong := influence.make(missing, lambda _: future.result()):
             st.warning(parts.escape(wrong), icon=":material/warning:")
-    stops = ", ".join(colour for _, colour in overlay.colour_stops())
-    st.html(
-        '<div class="kop-scale">Influence: none <i style="background: linear-gradient(to right, '
-        f'{stops})"></i> most</div>'
-    )
+    influence.scale()
     st.caption(
         "Right: Grad-CAM, what the network looked at for the class that it called, not the outline "
         "of a lesion. Each map runs to its own strongest place."

@@ -157,10 +157,11 @@ def _maps(first: Entry, second: Entry, found: Sequence[Disagreement], images: So
         "show_both_maps",
     )
     if wanted and all(one.key in known for one in wanted.values()):
+        influence.scale()
         st.caption(
             "Grad-CAM: what each network looked at for the class that it called, not the outline "
-            "of a lesion. Bright is much influence. No map: nothing in the picture speaks for the "
-            "class."
+            "of a lesion. Each map runs to its own strongest place. No map: nothing in the picture "
+            "speaks for the class."
             + (" An ensemble has no map of its own." if first.members or second.members else "")
         )
     return {name: known[one.key] for name, one in wanted.items() if one.key in known}

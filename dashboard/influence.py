@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from dashboard import loading, parts, pictures
-from kop_core import radiographs
+from kop_core import overlay, radiographs
 from kop_core.errors import KopError
 from kop_core.model_store import Model
 
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from kop_core.classifier import Classifier
 
 _KEPT = 400
+_SCALE = """
+<style>
+.kop-scale {display: flex; gap: .5rem; align-items: center; font-size: .85rem;}
+.kop-scale i {width: 7rem; height: .6rem; border-radius: 2px;}
+</style>
+"""
 _SAID = 2
 
 MapKey = tuple["str | None", ...]
@@ -99,6 +105,15 @@ def _forget_oldest(kept: dict[MapKey, str | None], new: Iterable[Wanted]) -> Non
     keys = {one.key for one in new}
     for key in [k for k in kept if k not in keys][: max(0, len(kept) - _KEPT)]:
         kept.pop(key, None)
+
+
+def scale() -> None:
+    """Draw the colour bar of maps that are laid over their pictures."""
+    stops = ", ".join(colour for _, colour in overlay.colour_stops())
+    st.html(
+        f"{_SCALE}<div class='kop-scale'>Influence: none <i style='background: "
+        f"linear-gradient(to right, {stops})'></i> most</div>"
+    )
 
 
 def ask(missing: Sequence[Wanted], label: str, what: str, key: str) -> None:

@@ -259,9 +259,10 @@ def _maps(
         "show_maps",
     )
     if all(key in known for key in keys.values()):
+        influence.scale()
         st.caption(
             "Right: Grad-CAM, what the network looked at for the class that it called, not the "
-            "outline of a lesion. Bright is much influence."
+            "outline of a lesion. Each map runs to its own strongest place."
         )
     return {file: known[key] for file, key in keys.items() if key in known}
 

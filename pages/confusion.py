@@ -30,7 +30,7 @@ def main() -> None:
     if not by_id:
         return
     confusion.take_click()
-    which, beside, called, cells = st.columns([1.3, 1.1, 1, 1.1], gap="small")
+    which, beside, called, cells = st.columns([1.4, 1, 0.95, 1.15], gap="small")
     with which:
         model = by_id[parts.choose_model(by_id, "confusion_of")]
     with beside:
