@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from kop_core.benchmarking.results import Arm
 
 _ROW = 0.36
 _CHANCE = 0.5
+_LINE = 38  # characters above a panel
 
 
 def areas(arms: Sequence[Arm], titles: Mapping[str, str], path: Path) -> None:
@@ -30,7 +32,7 @@ def areas(arms: Sequence[Arm], titles: Mapping[str, str], path: Path) -> None:
                     _row(axes, place, arm, name)
             axes.axvline(_CHANCE, color="#666666", linewidth=0.8, linestyle="--")
             axes.set_xlim(0, 1)
-            axes.set_title(arm.badge, fontsize=9)
+            axes.set_title(textwrap.fill(arm.badge, _LINE), fontsize=9)
             axes.set_xlabel("Macro AUC, 95 % interval\n(dashed: chance)")
         panels[0].set_yticks(range(len(titles)), list(titles.values()))
         panels[0].set_ylim(len(titles) - 0.5, -0.5)
