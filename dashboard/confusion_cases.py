@@ -138,14 +138,7 @@ def _related(predictions: Predictions, images: SourceImages | None) -> dict[str,
 
 
 def _facts(images: SourceImages | None, found: Sequence[CellCase]) -> dict[str, Facts]:
-    """Return size and side of cases; each file's header is read once in a session."""
-    if images is None:
-        return {}
-    kept = st.session_state.setdefault(pictures.FACTS, {}).setdefault(str(images.root), {})
-    for case in found:
-        if case.file not in kept:
-            kept[case.file] = images.facts(case.file)
-    return {case.file: kept[case.file] for case in found}
+    return pictures.facts(images, [case.file for case in found]) if images is not None else {}
 
 
 def _filter(model: Model, found: Sequence[CellCase], images: SourceImages | None) -> Filter:
@@ -379,9 +372,8 @@ def _mark(
     digest = images.digest(case.file) if images else None
     note = str(st.session_state.get(note_key) or "")
     try:
-        _see_unchanged(pictures.data_key(model), case.file, before)
         mark = Mark(case.file, case.true, kind, note, digest or "", model.id)
-        marks.put(pictures.data_key(model), mark)
+        marks.put(pictures.data_key(model), mark, shown=before)
     except MarkError as error:
         st.session_state[_MARK_ERROR] = str(error)
 
@@ -389,18 +381,9 @@ def _mark(
 def _unmark(fingerprint: str, shown: Mark) -> None:
     """Take away a mark that was shown, if it is still the one there is."""
     try:
-        _see_unchanged(fingerprint, shown.file, shown)
-        marks.remove(fingerprint, shown.file)
+        marks.remove(fingerprint, shown.file, shown=shown)
     except MarkError as error:
         st.session_state[_MARK_ERROR] = str(error)
-
-
-def _see_unchanged(fingerprint: str, file: str, shown: Mark | None) -> None:
-    if marks.read(fingerprint).of(file) != shown:
-        raise MarkError(
-            f"The mark on {file} was changed elsewhere in the meantime, and is left as it is. Look "
-            "at it, and mark again."
-        )
 
 
 def draw_marks(model: Model) -> None:

@@ -47,7 +47,7 @@ def draw(compared: Compared) -> None:
     if not found:
         return
     with right:
-        shown = _filtered(found, first, second)
+        shown = _filtered(found)
     if not shown:
         st.caption("There is none of these.")
         return
@@ -68,9 +68,7 @@ def draw(compared: Compared) -> None:
     )
 
 
-def _filtered(
-    found: Sequence[Disagreement], first: Entry, second: Entry
-) -> tuple[Disagreement, ...]:
+def _filtered(found: Sequence[Disagreement]) -> tuple[Disagreement, ...]:
     """Draw the choice of who is right, and return the cases of which that is so."""
     kinds = {
         "All": lambda one: True,

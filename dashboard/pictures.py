@@ -16,12 +16,14 @@ from kop_core.model_store import Model
 from kop_core.source_images import SourceImages
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kop_core.evaluation.cells import Facts
     from kop_core.explanation import Influence
 
 _SIDE = 320  # pixels of a picture's longer side
 _FOLDERS, _FOUND, _PATH = "pictures_folders", "pictures_found", "pictures_path"
-# Where the session keeps size and side of pictures, by their folder.
-FACTS = "pictures_facts"
+_FACTS = "pictures_facts"
 
 
 def find(model: Model) -> tuple[SourceImages | None, str]:
@@ -50,10 +52,19 @@ def images_of(model: Model) -> SourceImages:
     return images
 
 
+def facts(images: SourceImages, files: Iterable[str]) -> dict[str, Facts]:
+    """Return size and side of pictures; each file's header is read once in a session."""
+    kept = st.session_state.setdefault(_FACTS, {}).setdefault(str(images.root), {})
+    for file in files:
+        if file not in kept:
+            kept[file] = images.facts(file)
+    return {file: kept[file] for file in files}
+
+
 def look_again() -> None:
     """Forget where pictures were and were not found, and their sizes: all are looked for anew."""
     st.session_state.pop(_FOUND, None)
-    st.session_state.pop(FACTS, None)
+    st.session_state.pop(_FACTS, None)
 
 
 def look_again_button() -> None:

@@ -37,11 +37,7 @@ def measured(model: Model) -> tuple[str, Report]:
             f"written, so nothing is reported of it. {RESTORE}"
         )
     found = _report(checksum, model.folder / PREDICTIONS)
-    if found.evaluation.confusion.tolist() != model.card["evaluation"]["confusion"]:
-        raise ModelError(
-            f"The figures on the card of the model {model.id} are not those of its predictions, so "
-            f"nothing is reported of it. {RESTORE}"
-        )
+    model_store.require_figures(model, found.evaluation)
     return checksum, found
 
 

@@ -30,8 +30,6 @@ from kop_core.classes import CLASS_NAMES
 from kop_core.errors import MarkError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from filelock import FileLock
 
     from kop_core.datasets.scanning import DataSet
@@ -43,6 +41,8 @@ MOST = 20_000
 _FORMAT = 1
 _MAX_BYTES = 32 * 2**20
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+# Whatever mark is there.
+_ANY: Any = object()
 # Another session holds the lock for the time of one small file.
 _WAIT = 10.0
 
@@ -136,30 +136,42 @@ def read(fingerprint: str, root: Path | None = None) -> Marks:
     return Marks(_in_order(found), tuple(_said_of(aside) for aside in _set_aside(path)))
 
 
-def put(fingerprint: str, mark: Mark, root: Path | None = None) -> Mark:
+def put(
+    fingerprint: str, mark: Mark, root: Path | None = None, *, shown: Mark | None = _ANY
+) -> Mark:
     """Keep a mark, in place of any other on the same file; return it as it was kept.
 
     Args:
         fingerprint: of the data.
         mark: the mark; where it says no time, it gets that of now.
         root: where marks are kept.
+        shown: the one that the reader saw, or ``None``: in place of no other is it put.
 
     Raises:
-        MarkError: if it cannot be kept.
+        MarkError: if it cannot be kept, or the one that is there is not the one that was shown.
     """
     made = mark.made or datetime.now(timezone.utc).isoformat(timespec="seconds")
     kept = Mark(**{**asdict(mark), "note": mark.note.strip(), "made": made})
-    _change(fingerprint, lambda found: {**found, mark.file: kept}, root)
+    _change(fingerprint, mark.file, kept, shown, root)
     return kept
 
 
-def remove(fingerprint: str, file: str, root: Path | None = None) -> None:
+def remove(
+    fingerprint: str, file: str, root: Path | None = None, *, shown: Mark | None = _ANY
+) -> None:
     """Take the mark from a file. That there was none is no error.
 
+    Args:
+        fingerprint: of the data.
+        file: its name.
+        root: where marks are kept.
+        shown: the one that the reader saw: no other is taken away.
+
     Raises:
-        MarkError: if the folder cannot be written.
+        MarkError: if the folder cannot be written, or the one that is there is not the one that
+            was shown.
     """
-    _change(fingerprint, lambda found: {k: v for k, v in found.items() if k != file}, root)
+    _change(fingerprint, file, None, shown, root)
 
 
 def of_data(
@@ -292,12 +304,20 @@ def _elsewhere(fingerprint: str, root: Path | None) -> list[Mark]:
 
 
 def _change(
-    fingerprint: str, change: Callable[[dict[str, Mark]], Mapping[str, Mark]], root: Path | None
+    fingerprint: str, file: str, mark: Mark | None, shown: Mark | None, root: Path | None
 ) -> None:
-    """Alter what is on disk under its lock, and put it there whole."""
+    """Give a file a mark or none, under the lock of what is on disk, and put that there whole."""
     path = _path(fingerprint, root)
     with _locked(path):
-        after = change(_load_or_set_aside(path))
+        after = _load_or_set_aside(path)
+        if shown is not _ANY and after.get(file) != shown:
+            raise MarkError(
+                f"The mark on {file} was changed elsewhere in the meantime, and is left as it is. "
+                "Look at it, and mark again."
+            )
+        after.pop(file, None)
+        if mark is not None:
+            after[file] = mark
         if len(after) > MOST:
             raise MarkError(f"There are {MOST:,} marks on this data already; no more are kept.")
         rows = [asdict(mark) for mark in _in_order(after)]

@@ -14,7 +14,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 from kop_core import model_file, networks, wording
 from kop_core.classes import CLASS_NAMES
 from kop_core.errors import DataSetError, ModelError, RunError, UnknownModel, UnknownNetwork
-from kop_core.evaluation import Predictions, evaluate
+from kop_core.evaluation import Evaluation, Predictions, evaluate
 from kop_core.evaluation.calibration import RANGE
 from kop_core.radiographs import preparation
 
@@ -38,6 +38,9 @@ FILES = (WEIGHTS, HISTORY, PREDICTIONS)
 DEFAULT = "DEFAULT"
 MAX_MODEL_BYTES = 32 * 10**6
 _MAX_CARD_BYTES = 2**20
+# Of a metric: less than any page shows, and more than another processor makes of the same
+# predictions.
+_ROUNDING = 1e-3
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _CARD_KEYS = {
     "format": int,
@@ -395,15 +398,33 @@ def verify(model: Model) -> None:
 
 
 def _verify_figures(model: Model) -> None:
-    """See that the card's counts are those of its predictions: a card can be edited."""
     try:
         found = evaluate(Predictions.read(model.folder / PREDICTIONS), draws=1)
     except DataSetError as error:
         raise ModelError(f"The predictions of the model {model.id}: {error}") from error
+    require_figures(model, found)
+
+
+def require_figures(model: Model, found: Evaluation, also: Iterable[str] = ()) -> None:
+    """See that the counts on a card are those of its predictions: a card can be edited.
+
+    Args:
+        model: whose card.
+        found: what was measured of its predictions.
+        also: names of metrics that are held against each other too, but for the last digits.
+
+    Raises:
+        ModelError: if they are not.
+    """
     kept = model.card["evaluation"]
-    accuracy = found.metrics["accuracy"].value
-    same = kept["confusion"] == found.confusion.tolist() and kept["images"] == found.images
-    if not same or kept["metrics"]["accuracy"]["value"] != accuracy:
+    said = {name: metric["value"] for name, metric in kept["metrics"].items()}
+    same = (
+        kept["confusion"] == found.confusion.tolist()
+        and kept["images"] == found.images
+        and said["accuracy"] == found.metrics["accuracy"].value
+    )
+    both = ((said.get(name), found.metrics[name].value) for name in also)
+    if not same or any(None not in pair and abs(pair[0] - pair[1]) >= _ROUNDING for pair in both):
         raise ModelError(
             f"The figures on the card of the model {model.id} are not those of its predictions. "
             f"{RESTORE}"

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 ALL = "all"
 _RUNS = Path("runs") / "benchmark"
 _SPLITS = ("radiograph", "random")
-_FOLDS, _REPEATS, _SEED = 5, 1, 1
-# What --quick has of its own.
-_NOT_QUICK = ("folds", "repeats", "seed", "epochs", "size")
 
 
 def add(commands: Any) -> None:
@@ -47,13 +44,11 @@ def add(commands: Any) -> None:
         default=_SPLITS,
         help=f"what stays together, one or several (default: {' '.join(_SPLITS)})",
     )
-    command.add_argument("--folds", type=int, metavar="K", help=f"default: {_FOLDS}")
+    command.add_argument("--folds", type=int, metavar="K", help="default: 5")
     command.add_argument(
-        "--repeats", type=int, metavar="N", help=f"with other folds each (default: {_REPEATS})"
+        "--repeats", type=int, metavar="N", help="with other folds each (default: 1)"
     )
-    command.add_argument(
-        "--seed", type=int, metavar="S", help=f"of the first repeat (default: {_SEED})"
-    )
+    command.add_argument("--seed", type=int, metavar="S", help="of the first repeat (default: 1)")
     command.add_argument(
         "--conflicts",
         choices=CONFLICTS,
@@ -160,25 +155,27 @@ def _plan(options: argparse.Namespace) -> tuple[Series, ...]:
     named = [name for name in asked if name != ALL]
     if ALL in asked and asked != [ALL]:
         named += [name for name in networks.names() if name not in named]
+    given = {
+        name: getattr(options, name)
+        for name in ("folds", "repeats", "seed", "epochs", "size")
+        if getattr(options, name) is not None
+    }
     if options.quick:
-        own = [name for name in _NOT_QUICK if getattr(options, name) is not None]
-        if own:
+        if given:
             raise RunError(
-                f"--quick has its own folds, repeats, seed, epochs and size: leave out --{own[0]}, "
-                "or --quick."
+                "--quick has its own folds, repeats, seed, epochs and size: leave out "
+                f"--{next(iter(given))}, or --quick."
             )
         # All of them would take longer than quick allows.
         return quick_plan(named or None, options.split, options.conflicts, options.weights)
+    epochs = given.pop("epochs", None)
     return plan(
         named or networks.names(),
         options.split,
-        _FOLDS if options.folds is None else options.folds,
-        _REPEATS if options.repeats is None else options.repeats,
-        _SEED if options.seed is None else options.seed,
-        options.conflicts,
-        RECIPE if options.epochs is None else for_epochs(RECIPE, options.epochs),
-        options.size,
-        options.weights,
+        conflicts=options.conflicts,
+        recipe=RECIPE if epochs is None else for_epochs(RECIPE, epochs),
+        weights=options.weights,
+        **given,
     )
 
 

@@ -41,8 +41,6 @@ METRICS = (
     *(f"{name}_{of}" for name in _BY_CLASS for of in CLASS_NAMES),
 )
 ENSEMBLE = "ensemble"
-# Less than any page shows, and more than another processor makes of the same predictions.
-_ROUNDING = 1e-3
 
 Differ = Callable[..., dict[tuple[int, int], dict[str, Difference]]]
 
@@ -279,11 +277,7 @@ def _entry(
 ) -> Entry:
     predictions = comparison.read_predictions(model)
     found = measured(predictions)
-    if not _as_on_the_card(found.evaluation, model.card["evaluation"]):
-        raise ModelError(
-            f"The figures on the card of the model {model.id} are not those of its predictions. "
-            f"{model_store.RESTORE}"
-        )
+    model_store.require_figures(model, found.evaluation, found.evaluation.metrics)
     parameters = model.card.get("parameters")
     return Entry(
         key,
@@ -297,19 +291,6 @@ def _entry(
         parameters if isinstance(parameters, int) else None,
         (model.folder / model_store.WEIGHTS).stat().st_size,
     )
-
-
-def _as_on_the_card(found: Evaluation, card: dict[str, Any]) -> bool:
-    """Return whether figures measured anew are those of a card, but for the last digits."""
-    if found.confusion.tolist() != card["confusion"]:
-        return False
-    said = {name: figure.get("value") for name, figure in card["metrics"].items()}
-    return all(
-        value is None or found.metrics[name].value is None
-        or abs(found.metrics[name].value - value) < _ROUNDING
-        for name, value in said.items()
-        if name in found.metrics
-    )  # fmt: skip
 
 
 def _history(model: Model) -> tuple[dict[str, float], ...]:

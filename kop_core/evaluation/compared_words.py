@@ -3,7 +3,7 @@ is sent to a colleague and in the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kop_core import wording
@@ -274,24 +274,17 @@ def pairs_table(compared: Compared, figure: str) -> list[dict[str, str]]:
 
 def mcnemar_table(compared: Compared) -> list[dict[str, str]]:
     """Return McNemar's test of every two models on one test part."""
-    what = _units(pair.by_radiograph for pair in compared.tested)
+    known = [pair.by_radiograph for pair in compared.tested]
+    voters = "Radiographs" if all(known) else "Radiographs or files" if any(known) else "Files"
     return [
         {
             "First, second": f"{pair.first}, {pair.second}",
-            f"{what[:1].upper()}{what[1:]} for first : second": votes(pair.mcnemar),
+            f"{voters} for first : second": votes(pair.mcnemar),
             "p, exact": p_value(pair.mcnemar.p),
             "p, Holm": p_value(pair.mcnemar_holm),
         }
         for pair in compared.tested
     ]
-
-
-def _units(by_radiograph: Iterable[bool]) -> str:
-    """Return what was drawn, exchanged and voted: ``radiographs``, or files without them."""
-    return {
-        (True,): "radiographs",
-        (False,): "files",
-    }.get(tuple(set(by_radiograph)), "radiographs or files")
 
 
 def interval_note(compared: Compared) -> str:

@@ -360,9 +360,8 @@ def test_the_csv_holds_everything(found):
     ]  # fmt: skip
     assert accuracy["split"] == "random split, 100 % of test images have copies in training"
     counts = [r for r in rows if (r["kind"], r["model"]) == ("confusion", "second")]
-    assert [int(r["value"]) for r in counts] == found.entries[
-        1
-    ].evaluation.confusion.ravel().tolist()
+    confusion = found.entries[1].evaluation.confusion
+    assert [int(r["value"]) for r in counts] == confusion.ravel().tolist()
     first, second = (e.predictions for e in found.entries[:2])
     apart = [r for r in rows if r["kind"] == "disagreement" and r["other"] == "second"]
     assert sum(int(r["images"]) for r in apart) == (first.predicted != second.predicted).sum()
